@@ -1,0 +1,164 @@
+//! Errors of the library, told to a person: exit code, sentence, hint.
+
+use countersign_builder::build::BuildError;
+use countersign_builder::check::CheckError;
+use countersign_builder::compare::CompareError;
+use countersign_builder::environment::EnvironmentError;
+use countersign_builder::http::RepositoryError;
+use countersign_builder::inputs::InputError;
+use countersign_builder::lock::LockError;
+use countersign_builder::pack::PackError;
+use countersign_builder::prepare::PrepareError;
+use countersign_builder::rebuild::RebuildError;
+use countersign_builder::recipe::RecipeError;
+use countersign_builder::signer::SignerError;
+use countersign_console::{Exit, Failure};
+use countersign_metadata::trust::TrustError;
+
+const LOCK: &str = "run `countersign-builder lock` in the directory of the recipe, look at what \
+                    changed, and commit countersign.lock";
+const UNREACHABLE: &str = "is the address right, and the server up? Trying again can help";
+
+pub(super) fn prepare(error: PrepareError) -> Failure {
+    let told = |exit| Failure::caused(exit, "nothing was built", &error);
+    match &error {
+        PrepareError::Recipe(RecipeError::Missing(_)) => told(Exit::Input).hint(
+            "write a countersign.toml there (docs/formats.md has an example), or name the \
+             directory that holds one",
+        ),
+        PrepareError::Recipe(_) => told(Exit::Input),
+        PrepareError::Lock(LockError::Missing(_) | LockError::Stale { .. }) => {
+            told(Exit::Input).hint(LOCK)
+        }
+        PrepareError::Lock(LockError::Malformed { .. }) => told(Exit::Input).hint(LOCK),
+        PrepareError::Lock(LockError::Io { .. }) => told(Exit::Host),
+        PrepareError::Environment(cause) => environment(cause, told),
+        PrepareError::Input(cause) => input(cause, told),
+        PrepareError::Source(_) => told(Exit::Input),
+    }
+}
+
+fn environment(cause: &EnvironmentError, told: impl Fn(Exit) -> Failure) -> Failure {
+    match cause {
+        EnvironmentError::NoPackages(names) => {
+            told(Exit::Host).hint(format!("apt-get install {}", names.join(" ")))
+        }
+        EnvironmentError::NoRust(_) => {
+            told(Exit::Host).hint("install Rust (rustup, or apt-get install rustc cargo)")
+        }
+        EnvironmentError::NoDpkg(_) => {
+            told(Exit::Host).hint("leave [environment] packages out: all of /usr is taken here")
+        }
+        EnvironmentError::Changed => told(Exit::Busy),
+        EnvironmentError::Program { .. } | EnvironmentError::Io { .. } => told(Exit::Host),
+    }
+}
+
+fn input(cause: &InputError, told: impl Fn(Exit) -> Failure) -> Failure {
+    match cause {
+        InputError::Missing { .. } => told(Exit::Input)
+            .hint("give the directory that holds it with --inputs (a release's inputs/)"),
+        InputError::Wrong { .. } => told(Exit::Untrusted),
+        InputError::Unsupported { .. } => told(Exit::Input),
+        InputError::Client { .. } => told(Exit::Network)
+            .hint("where inputs come from is that program's own configuration; try it by itself"),
+        InputError::Io { .. } => told(Exit::Host),
+    }
+}
+
+/// `log` is where the build's output went.
+pub(super) fn build(error: BuildError, log: &std::path::Path) -> Failure {
+    match &error {
+        BuildError::DidNotBuild(_) => {
+            let tail = tail(log);
+            let failure = Failure::new(Exit::Input, format!("the build failed: {error}{tail}"));
+            failure.hint(format!("the whole log is {}", log.display()))
+        }
+        BuildError::Sandbox(cause) => sandbox(cause),
+        BuildError::Pack(PackError::Refused { .. }) => {
+            Failure::caused(Exit::Input, "the build made what no artifact may hold", &error)
+        }
+        BuildError::Pack(_) | BuildError::Io { .. } => {
+            Failure::caused(Exit::Host, "the build could not be run", &error)
+        }
+        BuildError::Vendor(_) => Failure::caused(Exit::Input, "the build could not begin", &error),
+    }
+}
+
+fn sandbox(cause: &countersign_sandbox::Error) -> Failure {
+    let failure = Failure::caused(Exit::Host, "nothing was built", cause);
+    match cause {
+        countersign_sandbox::Error::Missing { .. } => failure.hint(
+            "there is no weaker mode; `countersign-updater doctor` lists what this machine can do",
+        ),
+        countersign_sandbox::Error::Description { .. } => failure.hint(
+            "a machine with fewer CPUs than the recipe's build.cpus (2 unless it says) cannot \
+             build it; cpus = 1 builds anywhere",
+        ),
+        _ => failure,
+    }
+}
+
+/// The last lines of a log.
+fn tail(log: &std::path::Path) -> String {
+    let Ok(bytes) = std::fs::read(log) else { return String::new() };
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().collect();
+    let shown = &lines[lines.len().saturating_sub(12)..];
+    shown
+        .iter()
+        .map(|line| format!("\n    {}", line.chars().take(300).collect::<String>()))
+        .collect()
+}
+
+pub(super) fn check(error: CheckError, dir: &std::path::Path) -> Failure {
+    match error {
+        CheckError::Build(error) => build(error, &dir.join("plain.log")),
+        CheckError::Compare(error) => compare(&error),
+    }
+}
+
+pub(super) fn compare(error: &CompareError) -> Failure {
+    Failure::caused(Exit::Input, "cannot compare", error)
+}
+
+pub(super) fn rebuild(error: RebuildError, log: &std::path::Path) -> Failure {
+    let told = |exit| Failure::caused(exit, "no verdict", &error);
+    match &error {
+        RebuildError::NoRelease { .. } => told(Exit::Input).hint(
+            "--release takes a builder's output directory or a draft of countersign-metadata",
+        ),
+        RebuildError::Repository(RepositoryError::Fetch { .. }) => {
+            told(Exit::Network).hint(UNREACHABLE)
+        }
+        RebuildError::Repository(RepositoryError::Address(_)) => told(Exit::Usage),
+        RebuildError::Repository(_) => told(Exit::Untrusted),
+        RebuildError::Trust(cause) if cause.retry() => told(Exit::Network).hint(UNREACHABLE),
+        RebuildError::Trust(TrustError::UnknownProduct(_)) => told(Exit::Input),
+        RebuildError::Trust(_) => told(Exit::Untrusted),
+        RebuildError::NotThere { .. } => told(Exit::Input),
+        RebuildError::Input(cause) => input(cause, told),
+        RebuildError::Contradiction(_) => told(Exit::Untrusted),
+        RebuildError::OtherEnvironment { .. } => told(Exit::Host).hint(
+            "bring the machine to the same packages, or say --other-environment: the verdict then \
+             names the environment that it was rebuilt in",
+        ),
+        RebuildError::Io { .. } => told(Exit::Host),
+        RebuildError::Prepare(_) | RebuildError::Build(_) => match error {
+            RebuildError::Prepare(error) => prepare(error),
+            RebuildError::Build(error) => build(error, log),
+            other => Failure::caused(Exit::Host, "no verdict", &other),
+        },
+    }
+}
+
+pub(super) fn signer(error: &SignerError) -> Failure {
+    let failure = Failure::caused(Exit::Secret, "nothing was signed", error);
+    match error {
+        SignerError::Malformed(_) => Failure::caused(Exit::Usage, "nothing was signed", error),
+        SignerError::OtherKey { .. } => {
+            failure.hint("--identity-file must be the public half of the signer's key")
+        }
+        _ => failure.hint("try the signer command by itself: it says why on standard error"),
+    }
+}

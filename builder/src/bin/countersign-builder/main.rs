@@ -1,0 +1,74 @@
+//! `countersign-builder`: builds hermetically, rebuilds what others published, says what differs.
+
+mod build;
+mod check;
+mod compare;
+mod fail;
+mod lock;
+mod platform;
+mod rebuild;
+mod show;
+mod sign;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use countersign_console::{Exit, Extras, Out, Output};
+
+/// Builds hermetically, rebuilds what others published, says what differs
+#[derive(Parser, Debug)]
+#[command(name = "countersign-builder", version, about, after_help = format!("{EXAMPLES}\n\n{}", Exit::TABLE))]
+struct Program {
+    #[command(flatten)]
+    output: Output,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    /// Resolve the recipe: digest the environment, fetch inputs, write countersign.lock
+    Lock(lock::Args),
+    /// Build what is locked, without a network, into an artifact and what a release needs
+    Build(build::Args),
+    /// Rebuild a release from what is stored with it, and give a verdict
+    Rebuild(rebuild::Args),
+    /// Build twice, plain and varied, and name what the bytes depend on
+    Check(check::Args),
+    /// Explain how two artifacts differ
+    Compare(compare::Args),
+    /// Print this machine's platform, as it stands in artifacts' names
+    Platform(platform::Args),
+    #[command(flatten)]
+    Extras(Extras),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  countersign-builder lock .                       resolve countersign.toml
+  countersign-builder build . -o built             build what is locked
+  countersign-builder check .                      do the bytes depend on this machine?
+  countersign-builder rebuild --release built -o again --vary all
+  countersign-builder rebuild --repository https://releases.example.org --root root.json \\
+      --product examplenode --version 2.0.0 -o again --identity-file me.pub \\
+      --signer 'countersign-keys sign --yes --key me.key'
+  countersign-builder compare a.tar.zst b.tar.zst";
+
+fn main() -> ExitCode {
+    countersign_sandbox::init_if_asked();
+    countersign_console::run(
+        |program: &Program| program.output,
+        |program| {
+            let out = Out::new(program.output);
+            match program.verb {
+                Verb::Lock(args) => args.run(out),
+                Verb::Build(args) => args.run(out),
+                Verb::Rebuild(args) => args.run(out),
+                Verb::Check(args) => args.run(out),
+                Verb::Compare(args) => args.run(out),
+                Verb::Platform(args) => args.run(out),
+                Verb::Extras(extras) => extras.print::<Program>(),
+            }
+        },
+    )
+}

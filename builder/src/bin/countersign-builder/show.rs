@@ -1,0 +1,43 @@
+//! A comparison, told to a person.
+
+use countersign_builder::compare::{Comparison, DifferenceKind};
+use countersign_console::Out;
+
+/// Most members that are told one by one.
+const MAX_TOLD: usize = 10;
+
+pub(super) fn comparison(comparison: &Comparison, out: Out) {
+    for difference in comparison.differences.iter().take(MAX_TOLD) {
+        let member = &difference.member;
+        match &difference.kind {
+            DifferenceKind::Extra => out.say(format!("  {member}: only the second has it")),
+            DifferenceKind::Missing => out.say(format!("  {member}: only the first has it")),
+            DifferenceKind::Type { first, second } => {
+                out.say(format!("  {member}: a {first} in the first, a {second} in the second"));
+            }
+            DifferenceKind::Mode { first, second } => {
+                out.say(format!("  {member}: mode {first} in the first, {second} in the second"));
+            }
+            DifferenceKind::Target { first, second } => {
+                out.say(format!("  {member}: points to {first:?}, in the second to {second:?}"));
+            }
+            DifferenceKind::Content(content) => {
+                match content.offset {
+                    Some(offset) => out.say(format!("  {member}: differs from byte {offset} on")),
+                    None => out.say(format!("  {member}: differs")),
+                }
+                if content.first != content.second {
+                    out.say(format!("    first:  {}", content.first));
+                    out.say(format!("    second: {}", content.second));
+                }
+                if let Some(hint) = content.hint {
+                    out.say(format!("    it looks like {hint}"));
+                }
+            }
+        }
+    }
+    let more = comparison.differences.len().saturating_sub(MAX_TOLD);
+    if more > 0 {
+        out.say(format!("  and {more} more members"));
+    }
+}

@@ -1,0 +1,70 @@
+//! The shell script that a build is inside its sandbox: lay the source out, run the steps, hand the outputs over.
+
+use crate::recipe::RecipeSpec;
+
+/// Where the builder's own files lie inside.
+pub(super) const OURS: &str = "/countersign";
+/// Where outputs are handed over: the file of output N is `N`, the number of the step that began last is `step`.
+pub(super) const OUT: &str = "/countersign/out";
+/// The exit code for an output that was not built.
+pub(super) const NO_OUTPUT: i32 = 113;
+
+pub(super) fn script(
+    recipe: &RecipeSpec,
+    base: &str,
+    umask: &str,
+    has_cargo_config: bool,
+    keep: bool,
+) -> String {
+    let mut lines = vec![
+        "set -eu".to_owned(),
+        format!("umask {umask}"),
+        format!("mkdir -p {base}/src \"$HOME\""),
+        // Inside, so that directories are made in the archive's order on an empty file system in memory, and
+        // list alike everywhere.
+        format!("tar -x -f {OURS}/source.tar -C {base}/src"),
+    ];
+    if has_cargo_config {
+        lines.push("mkdir -p \"$CARGO_HOME\"".to_owned());
+        lines.push(format!("cp {OURS}/cargo.toml \"$CARGO_HOME/config.toml\""));
+    }
+    lines.push(format!("cd {base}/src"));
+    lines.push("step() {".to_owned());
+    lines.push(format!("  echo \"$1\" > {OUT}/step"));
+    lines.push("  printf '+ %s\\n' \"$2\"".to_owned());
+    lines.push("  status=0; sh -euc \"$2\" || status=$?".to_owned());
+    lines.push("  [ $status -ne 0 ] || return 0".to_owned());
+    if keep {
+        lines.push(format!("  cp -a {base}/src {OUT}/kept || :"));
+    }
+    lines.push("  exit $status".to_owned());
+    lines.push("}".to_owned());
+    for (number, step) in recipe.build.steps.iter().enumerate() {
+        lines.push(format!("step {} {}", number + 1, quoted(step)));
+    }
+    // Whatever the steps left running must not touch the outputs while they are copied.
+    lines.push("kill -s KILL -- -1 2>/dev/null || :".to_owned());
+    lines.push("umask 0022".to_owned());
+    lines.push("take() {".to_owned());
+    lines.push(format!("  echo \"output $1\" > {OUT}/step"));
+    lines.push(format!("  [ -e \"$2\" ] || [ -L \"$2\" ] || exit {NO_OUTPUT}"));
+    lines.push(format!("  cp -a -- \"$2\" \"{OUT}/$1\""));
+    lines.push("}".to_owned());
+    for (number, from) in recipe.outputs.values().enumerate() {
+        lines.push(format!("take {number} {}", quoted(from.as_str())));
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_step_reaches_the_shell_as_it_was_written() {
+        assert_eq!(super::quoted("it's $HOME"), "'it'\\''s $HOME'");
+    }
+}

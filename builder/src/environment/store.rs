@@ -1,0 +1,118 @@
+//! The store of environments: `CACHE/environments/DIGEST/`, read-only trees, verified each time one is entered.
+
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use countersign_metadata::Sha256;
+
+use super::EnvironmentError;
+use super::digests::Digests;
+use super::gather::Gathered;
+use super::listing::Listing;
+
+/// The tree with the digest of what was gathered: the stored one if it is still whole, else a new copy.
+pub(super) fn enter(
+    gathered: &Gathered,
+    cache: &Path,
+) -> Result<(PathBuf, Sha256), EnvironmentError> {
+    let dir = cache.join("environments");
+    fs::create_dir_all(&dir).map_err(|e| EnvironmentError::io(&dir, e))?;
+    let mut digests = Digests::load(cache);
+    let result = find_or_copy(gathered, &dir, &mut digests);
+    digests.save();
+    result
+}
+
+fn find_or_copy(
+    gathered: &Gathered,
+    dir: &Path,
+    digests: &mut Digests,
+) -> Result<(PathBuf, Sha256), EnvironmentError> {
+    let sha256 = gathered.listing(digests)?.sha256();
+    let root = dir.join(sha256.to_string());
+    if is_whole(&root, &sha256, digests) {
+        return Ok((root, sha256));
+    }
+    let fresh = tempfile::Builder::new()
+        .prefix(".new-")
+        .tempdir_in(dir)
+        .map_err(|e| EnvironmentError::io(dir, e))?
+        .keep();
+    let copied = copy(gathered, &fresh)
+        .and_then(|()| Listing::of_tree(&fresh, digests))
+        .and_then(|listing| match listing.sha256() == sha256 {
+            true => Ok(()),
+            false => Err(EnvironmentError::Changed),
+        })
+        .and_then(|()| put(&fresh, &root, &sha256, digests));
+    if copied.is_err() {
+        // What cannot be removed stays as a hidden directory that nothing reads.
+        let _stays = crate::files::remove_tree(&fresh);
+    }
+    copied.map(|()| (root, sha256))
+}
+
+fn is_whole(root: &Path, sha256: &Sha256, digests: &mut Digests) -> bool {
+    root.is_dir() && Listing::of_tree(root, digests).is_ok_and(|found| found.sha256() == *sha256)
+}
+
+/// Renames the new tree into its place. A damaged one gives way; one that another process has put there
+/// meanwhile is as good as ours.
+fn put(
+    fresh: &Path,
+    root: &Path,
+    sha256: &Sha256,
+    digests: &mut Digests,
+) -> Result<(), EnvironmentError> {
+    let failed = |e| EnvironmentError::io(root, e);
+    if root.exists() {
+        if is_whole(root, sha256, digests) {
+            return crate::files::remove_tree(fresh).map_err(failed);
+        }
+        crate::files::remove_tree(root).map_err(failed)?;
+    }
+    fs::rename(fresh, root).map_err(failed)
+}
+
+fn copy(gathered: &Gathered, to: &Path) -> Result<(), EnvironmentError> {
+    for (inside, from) in &gathered.files {
+        let at = to.join(inside);
+        copy_file(from, &at).map_err(|e| EnvironmentError::io(from, e))?;
+    }
+    for (inside, target) in &gathered.links {
+        let at = to.join(inside);
+        make_parent(&at)
+            .and_then(|()| symlink(target, &at))
+            .map_err(|e| EnvironmentError::io(&at, e))?;
+    }
+    seal(to).map_err(|e| EnvironmentError::io(to, e))
+}
+
+fn copy_file(from: &Path, at: &Path) -> io::Result<()> {
+    make_parent(at)?;
+    let mut source = File::open(from)?;
+    let executable = source.metadata()?.permissions().mode() & 0o111 != 0;
+    let mut file = File::create_new(at)?;
+    io::copy(&mut source, &mut file)?;
+    file.set_permissions(Permissions::from_mode(if executable { 0o555 } else { 0o444 }))
+}
+
+fn make_parent(at: &Path) -> io::Result<()> {
+    match at.parent() {
+        Some(parent) => fs::create_dir_all(parent),
+        None => Ok(()),
+    }
+}
+
+/// Directories that the build's user may search, and nobody may write.
+fn seal(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            seal(&entry.path())?;
+        }
+    }
+    fs::set_permissions(dir, Permissions::from_mode(0o555))
+}

@@ -1,0 +1,150 @@
+//! A repository over HTTP, or a directory of its files: bytes with a limit, nothing believed.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use countersign_metadata::trust::{Source, SourceError};
+use reqwest::StatusCode;
+use reqwest::blocking::Client;
+
+const CONNECT: Duration = Duration::from_secs(15);
+/// No answer or no further byte for so long is an end.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// Where a published repository's files are.
+#[derive(Debug)]
+pub enum Repository {
+    /// On a web server.
+    Http {
+        /// Its address, without a slash at the end.
+        base: String,
+        /// The client.
+        client: Client,
+    },
+    /// In a directory.
+    Directory(PathBuf),
+}
+
+/// Why a repository cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RepositoryError {
+    /// The address is no address.
+    #[error("{0:?} is no repository (an http:// or https:// address, or a directory)")]
+    Address(String),
+    /// The HTTP client cannot be made.
+    #[error("no HTTP client")]
+    Client(#[source] reqwest::Error),
+    /// A file cannot be fetched; trying again can help.
+    #[error("cannot fetch {path}: {what}")]
+    Fetch {
+        /// Relative to the repository.
+        path: String,
+        /// Why.
+        what: String,
+    },
+    /// It is longer than it may be.
+    #[error("{path} is longer than {limit} bytes")]
+    TooLong {
+        /// Relative to the repository.
+        path: String,
+        /// In bytes.
+        limit: u64,
+    },
+}
+
+impl Repository {
+    /// A repository by its address or directory.
+    ///
+    /// # Errors
+    /// It is neither.
+    pub fn open(address: &str) -> Result<Self, RepositoryError> {
+        if address.starts_with("http://") || address.starts_with("https://") {
+            // The machine's own proxy settings apply; a redirect changes nothing, as nothing is believed.
+            let client = Client::builder()
+                .connect_timeout(CONNECT)
+                .timeout(SILENCE)
+                .user_agent(concat!("countersign-builder/", env!("CARGO_PKG_VERSION")))
+                .build()
+                .map_err(RepositoryError::Client)?;
+            return Ok(Self::Http { base: address.trim_end_matches('/').to_owned(), client });
+        }
+        let dir = PathBuf::from(address.strip_prefix("file://").unwrap_or(address));
+        if dir.is_dir() {
+            return Ok(Self::Directory(dir));
+        }
+        Err(RepositoryError::Address(address.to_owned()))
+    }
+
+    /// A file's bytes as a stream that ends in an error beyond `limit`; `None` where there is no such file.
+    ///
+    /// # Errors
+    /// It cannot be fetched.
+    pub fn stream(&self, path: &str, limit: u64) -> Result<Option<Box<dyn Read>>, RepositoryError> {
+        let failed = |what: String| RepositoryError::Fetch { path: path.to_owned(), what };
+        let too_long = || RepositoryError::TooLong { path: path.to_owned(), limit };
+        match self {
+            Self::Directory(dir) => match File::open(dir.join(path)) {
+                Ok(file) => {
+                    let length = file.metadata().map_err(|e| failed(e.to_string()))?.len();
+                    if length > limit { Err(too_long()) } else { Ok(Some(Box::new(file))) }
+                }
+                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(e) => Err(failed(e.to_string())),
+            },
+            Self::Http { base, client } => {
+                let answer =
+                    client.get(format!("{base}/{path}")).send().map_err(|e| failed(told(&e)))?;
+                if matches!(answer.status(), StatusCode::NOT_FOUND | StatusCode::GONE) {
+                    return Ok(None);
+                }
+                if !answer.status().is_success() {
+                    return Err(failed(format!("the server says {}", answer.status())));
+                }
+                if answer.content_length().is_some_and(|length| length > limit) {
+                    return Err(too_long());
+                }
+                Ok(Some(Box::new(answer)))
+            }
+        }
+    }
+
+    /// A whole file of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// As [`Repository::stream`], or it is longer.
+    pub fn bytes(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, RepositoryError> {
+        let Some(stream) = self.stream(path, limit)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        stream
+            .take(limit + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|e| RepositoryError::Fetch { path: path.to_owned(), what: e.to_string() })?;
+        if bytes.len() as u64 > limit {
+            return Err(RepositoryError::TooLong { path: path.to_owned(), limit });
+        }
+        Ok(Some(bytes))
+    }
+}
+
+impl Source for Repository {
+    fn fetch(&mut self, path: &str, max_bytes: u64) -> Result<Option<Vec<u8>>, SourceError> {
+        self.bytes(path, max_bytes).map_err(|error| match error {
+            // The law names the path itself.
+            RepositoryError::Fetch { what, .. } => io::Error::other(what).into(),
+            _ => SourceError::permanent(error),
+        })
+    }
+}
+
+/// An HTTP error with its cause, without the address that it repeats.
+fn told(error: &reqwest::Error) -> String {
+    let mut text = String::new();
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        text = cause.to_string();
+        next = cause.source();
+    }
+    if text.is_empty() { error.to_string() } else { text }
+}

@@ -1,0 +1,249 @@
+//! Locked inputs: fetched before a build, kept by digest in `CACHE/inputs/DIGEST`, hashed each time one is used.
+
+pub mod crates;
+pub mod debian;
+pub mod vendor;
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use countersign_metadata::Sha256;
+use countersign_metadata::digest::Hasher;
+use countersign_metadata::release::{Blob, Input};
+
+/// Longest input, in bytes.
+pub const MAX_LENGTH: u64 = 2 << 30;
+
+/// Where inputs are looked for.
+#[derive(Clone, Debug)]
+pub struct Inputs {
+    store: PathBuf,
+    also: Vec<PathBuf>,
+}
+
+/// Why an input is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    /// It is nowhere.
+    #[error("the input {name} ({sha256:?}) is not at hand")]
+    Missing {
+        /// Its name.
+        name: String,
+        /// Its digest.
+        sha256: Sha256,
+    },
+    /// What came is not what was locked.
+    #[error("the input {name} is not what was locked: {what}")]
+    Wrong {
+        /// Its name.
+        name: String,
+        /// The difference.
+        what: String,
+    },
+    /// A kind of input that this version does not fetch.
+    #[error("{name}: {what}")]
+    Unsupported {
+        /// Its name.
+        name: String,
+        /// What is not supported.
+        what: String,
+    },
+    /// A client of the machine did not deliver it.
+    #[error("{client} did not deliver {name}: {what}")]
+    Client {
+        /// The program.
+        client: &'static str,
+        /// The input.
+        name: String,
+        /// What it said, shortened.
+        what: String,
+    },
+    /// Something cannot be read or written.
+    #[error("cannot keep inputs: {path}")]
+    Io {
+        /// What.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl InputError {
+    fn io(path: &Path, source: io::Error) -> Self {
+        Self::Io { path: path.to_owned(), source }
+    }
+}
+
+impl Inputs {
+    /// The inputs below the builder's cache; `also` are directories of files named by digest, tried first.
+    ///
+    /// # Errors
+    /// The cache cannot be made.
+    pub fn open(cache: &Path, also: Vec<PathBuf>) -> Result<Self, InputError> {
+        let store = cache.join("inputs");
+        fs::create_dir_all(&store).map_err(|e| InputError::io(&store, e))?;
+        Ok(Self { store, also })
+    }
+
+    /// The file with this digest, if it is at hand, just hashed.
+    ///
+    /// # Errors
+    /// The store cannot be written, or one of the `also` directories holds something else under that name.
+    pub fn find(&self, name: &str, sha256: &Sha256) -> Result<Option<PathBuf>, InputError> {
+        let kept = self.store.join(sha256.to_string());
+        if let Ok(file) = File::open(&kept) {
+            match copy_hashed(file, &mut io::sink()) {
+                Ok(blob) if blob.sha256 == *sha256 => return Ok(Some(kept)),
+                // A damaged file of the cache: fetched again.
+                _ => fs::remove_file(&kept).map_err(|e| InputError::io(&kept, e))?,
+            }
+        }
+        for dir in &self.also {
+            if let Ok(file) = File::open(dir.join(sha256.to_string())) {
+                let (path, blob) = self.add(file)?;
+                if blob.sha256 == *sha256 {
+                    return Ok(Some(path));
+                }
+                return Err(InputError::Wrong {
+                    name: name.to_owned(),
+                    what: format!("{} holds {:?} under its name", dir.display(), blob.sha256),
+                });
+            }
+        }
+        Ok(None)
+    }
+
+    /// The file of a locked input, just hashed.
+    ///
+    /// # Errors
+    /// It is not at hand, or has another length.
+    pub fn get(&self, input: &Input) -> Result<PathBuf, InputError> {
+        let Input { name, blob } = input;
+        let path = self
+            .find(name, &blob.sha256)?
+            .ok_or_else(|| InputError::Missing { name: name.clone(), sha256: blob.sha256 })?;
+        let length = fs::metadata(&path).map_err(|e| InputError::io(&path, e))?.len();
+        if length == blob.length {
+            return Ok(path);
+        }
+        let what = format!("it has {length} bytes instead of {}", blob.length);
+        Err(InputError::Wrong { name: name.clone(), what })
+    }
+
+    /// Keeps what a reader gives, under its digest.
+    ///
+    /// # Errors
+    /// The store cannot be written, or there is no end to it.
+    pub fn add(&self, reader: impl Read) -> Result<(PathBuf, Blob), InputError> {
+        let failed = |e| InputError::io(&self.store, e);
+        let mut file =
+            tempfile::Builder::new().prefix(".new-").tempfile_in(&self.store).map_err(failed)?;
+        let blob = copy_hashed(reader, &mut file).map_err(failed)?;
+        let path = self.store.join(blob.sha256.to_string());
+        crate::files::place(file, &path).map_err(failed)?;
+        Ok((path, blob))
+    }
+
+    /// Keeps a file that must have this digest.
+    ///
+    /// # Errors
+    /// It has another, or the store cannot be written.
+    pub fn add_file(
+        &self,
+        name: &str,
+        path: &Path,
+        sha256: &Sha256,
+    ) -> Result<(PathBuf, Blob), InputError> {
+        let file = File::open(path).map_err(|e| InputError::io(path, e))?;
+        let (path, blob) = self.add(file)?;
+        if blob.sha256 == *sha256 {
+            return Ok((path, blob));
+        }
+        Err(InputError::Wrong {
+            name: name.to_owned(),
+            what: format!("{:?} came instead of {sha256:?}", blob.sha256),
+        })
+    }
+
+    /// Keeps what `fill` writes.
+    ///
+    /// # Errors
+    /// Its own, or the store cannot be written.
+    pub fn add_written<E: From<InputError>>(
+        &self,
+        fill: impl FnOnce(&mut dyn Write) -> Result<Blob, E>,
+    ) -> Result<(PathBuf, Blob), E> {
+        let failed = |e| InputError::io(&self.store, e);
+        let file =
+            tempfile::Builder::new().prefix(".new-").tempfile_in(&self.store).map_err(failed)?;
+        let mut writer = io::BufWriter::with_capacity(1 << 20, file);
+        let blob = fill(&mut writer)?;
+        let file = writer.into_inner().map_err(|e| failed(e.into_error()))?;
+        let path = self.store.join(blob.sha256.to_string());
+        crate::files::place(file, &path).map_err(failed)?;
+        Ok((path, blob))
+    }
+
+    /// Copies an input to `dir/DIGEST`, hashing it on the way.
+    ///
+    /// # Errors
+    /// It is not at hand, or `dir` cannot be written.
+    pub fn export(&self, input: &Input, dir: &Path) -> Result<(), InputError> {
+        let path = self.get(input)?;
+        let to = dir.join(input.blob.sha256.to_string());
+        let failed = |e| InputError::io(&to, e);
+        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(dir).map_err(failed)?;
+        let source = File::open(&path).map_err(|e| InputError::io(&path, e))?;
+        let blob = copy_hashed(source, &mut file).map_err(failed)?;
+        if blob != input.blob {
+            let what = "the cache changed while it was read".to_owned();
+            return Err(InputError::Wrong { name: input.name.clone(), what });
+        }
+        crate::files::place(file, &to).map_err(failed)
+    }
+}
+
+fn copy_hashed(reader: impl Read, to: &mut dyn Write) -> io::Result<Blob> {
+    let mut reader = reader.take(MAX_LENGTH + 1);
+    let mut hasher = Hasher::default();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => break,
+            n => {
+                hasher.update(&buffer[..n]);
+                to.write_all(&buffer[..n])?;
+            }
+        }
+    }
+    let (sha256, length) = hasher.finish();
+    if length > MAX_LENGTH {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "longer than an input may be"));
+    }
+    Ok(Blob { sha256, length })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_or_swapped_file_is_not_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let inputs = Inputs::open(dir.path(), Vec::new()).unwrap();
+        let (path, blob) = inputs.add(&b"good"[..]).unwrap();
+        assert_eq!(inputs.find("x", &blob.sha256).unwrap(), Some(path.clone()));
+        fs::write(&path, "evil").unwrap();
+        assert_eq!(inputs.find("x", &blob.sha256).unwrap(), None);
+
+        let also = tempfile::tempdir().unwrap();
+        fs::write(also.path().join(blob.sha256.to_string()), "evil").unwrap();
+        let inputs = Inputs::open(dir.path(), vec![also.path().to_owned()]).unwrap();
+        let error = inputs.find("x", &blob.sha256).unwrap_err();
+        assert!(matches!(error, InputError::Wrong { .. }));
+        fs::write(also.path().join(blob.sha256.to_string()), "good").unwrap();
+        assert!(inputs.find("x", &blob.sha256).unwrap().is_some());
+    }
+}

@@ -1,0 +1,76 @@
+//! What a build leaves to be published: the release, and SLSA provenance about how it was made.
+
+use countersign_metadata::release::{FORMAT, Input};
+use countersign_metadata::statement::{
+    BUILD_TYPE, BuildDefinition, Builder, Digests, PROVENANCE, Provenance, Resource, RunDetails,
+    RunMetadata, STATEMENT, Statement, identity, subject,
+};
+use countersign_metadata::{Platform, PublicKey, Release};
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::pack::Packed;
+use crate::prepare::Prepared;
+
+/// Who a provenance without a key says that it is by: nobody in particular.
+pub const UNSIGNED: &str = "urn:countersign:unsigned-builder";
+
+/// The release that a build made.
+pub fn release(prepared: &Prepared, packed: &Packed, inputs: Vec<Input>) -> Release {
+    let recipe = prepared.recipe.spec().clone();
+    Release {
+        format: FORMAT,
+        product: recipe.product,
+        version: recipe.version,
+        platform: Platform::here(),
+        artifact: packed.tar,
+        source: prepared.source.blob,
+        recipe: *prepared.recipe.sha256(),
+        lock: *prepared.lock.sha256(),
+        environment: prepared.environment.identity().clone(),
+        inputs,
+        node: recipe.node,
+        follows: recipe.follows,
+        protocol: recipe.protocol,
+        urgency: recipe.urgency,
+        revokes: recipe.revokes,
+        notes: recipe.notes,
+    }
+}
+
+/// How `release` was made, by `builder`.
+pub fn provenance(
+    release: &Release,
+    builder: Option<&PublicKey>,
+    started_on: Timestamp,
+    finished_on: Timestamp,
+) -> Statement<Provenance> {
+    let resource =
+        |name: &str, sha256| Resource { name: name.to_owned(), digest: Digests { sha256 } };
+    let mut dependencies = vec![resource("environment:host", release.environment.sha256)];
+    dependencies
+        .extend(release.inputs.iter().map(|input| resource(&input.name, input.blob.sha256)));
+    Statement {
+        kind: STATEMENT.to_owned(),
+        subject: vec![subject(release)],
+        predicate_type: PROVENANCE.to_owned(),
+        predicate: Provenance {
+            build_definition: BuildDefinition {
+                build_type: BUILD_TYPE.to_owned(),
+                external_parameters: json!({
+                    "product": release.product,
+                    "version": release.version,
+                    "platform": release.platform,
+                    "recipe": release.recipe,
+                    "lock": release.lock,
+                }),
+                internal_parameters: json!({ "builder-version": env!("CARGO_PKG_VERSION") }),
+                resolved_dependencies: dependencies,
+            },
+            run_details: RunDetails {
+                builder: Builder { id: builder.map_or_else(|| UNSIGNED.to_owned(), identity) },
+                metadata: RunMetadata { started_on, finished_on },
+            },
+        },
+    }
+}

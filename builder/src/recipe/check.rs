@@ -1,0 +1,149 @@
+//! The rules of a recipe that its types cannot say.
+
+use super::{RecipeSpec, SourceSpec};
+use crate::Inside;
+
+/// A rule that a recipe breaks.
+pub(super) struct Broken {
+    /// The field, from the top.
+    pub(super) field: Vec<String>,
+    /// What is wrong with it.
+    pub(super) rule: String,
+}
+
+/// Variables that the builder sets itself.
+const RESERVED: [&str; 8] =
+    ["HOME", "TMPDIR", "USER", "LOGNAME", "CARGO_HOME", "SOURCE_DATE_EPOCH", "LD_PRELOAD", "PWD"];
+
+fn broken(field: &[&str], rule: impl Into<String>) -> Broken {
+    Broken { field: field.iter().map(|s| (*s).to_owned()).collect(), rule: rule.into() }
+}
+
+pub(super) fn check(spec: &RecipeSpec) -> Result<(), Broken> {
+    source(&spec.source)?;
+    build(spec)?;
+    outputs(spec)?;
+    if let Some(name) = spec.environment.packages.iter().find(|n| !is_package(n)) {
+        return Err(broken(&["environment", "packages"], format!("{name:?} is no package name")));
+    }
+    if let Some((oldest, newest)) = spec.protocol
+        && oldest > newest
+    {
+        return Err(broken(&["protocol"], "it is [oldest, newest]"));
+    }
+    node(spec)
+}
+
+fn source(source: &SourceSpec) -> Result<(), Broken> {
+    let SourceSpec::Debian { package, files, sha256 } = source else { return Ok(()) };
+    let good = package.split_once('=').is_some_and(|(name, version)| {
+        is_package(name) && is_plain(version) && !version.is_empty()
+    });
+    if !good {
+        return Err(broken(
+            &["source", "package"],
+            "it is NAME=VERSION of a Debian source package",
+        ));
+    }
+    if files.is_empty() || files.len() > 16 {
+        return Err(broken(&["source", "files"], "it names 1 to 16 archives"));
+    }
+    for file in files {
+        if !is_plain(file) || file.starts_with('.') {
+            return Err(broken(&["source", "files"], format!("{file:?} is no file name")));
+        }
+        if ![".tar", ".tar.gz", ".tgz", ".tar.zst"].iter().any(|e| file.ends_with(e)) {
+            return Err(broken(
+                &["source", "files"],
+                format!("{file:?}: this version unpacks .tar, .tar.gz and .tar.zst only"),
+            ));
+        }
+    }
+    match sha256.keys().find(|name| !files.contains(name)) {
+        Some(name) => Err(broken(&["source", "sha256", name], "it is not one of the files")),
+        None => Ok(()),
+    }
+}
+
+fn build(spec: &RecipeSpec) -> Result<(), Broken> {
+    let build = &spec.build;
+    if build.steps.is_empty() || build.steps.iter().any(|s| s.trim().is_empty()) {
+        return Err(broken(
+            &["build", "steps"],
+            "it lists at least one command, none of them empty",
+        ));
+    }
+    if build.steps.iter().any(|s| s.contains('\0')) {
+        return Err(broken(&["build", "steps"], "a command holds a NUL character"));
+    }
+    if !(1..=64).contains(&build.cpus) {
+        return Err(broken(&["build", "cpus"], "it is 1 to 64"));
+    }
+    // The ustar header holds 33 bits of seconds; make and git dislike times before 1980.
+    if !(315_532_800..(1 << 33)).contains(&build.source_date_epoch) {
+        return Err(broken(&["build", "source-date-epoch"], "it is in seconds, from 1980 to 2242"));
+    }
+    for (name, value) in &build.environment {
+        let field = ["build", "environment", name.as_str()];
+        let good = !name.is_empty()
+            && !name.starts_with(|c: char| c.is_ascii_digit())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if !good || value.contains('\0') {
+            return Err(broken(&field, "it is no environment variable"));
+        }
+        if RESERVED.contains(&name.as_str()) {
+            return Err(broken(&field, "the builder sets this variable itself"));
+        }
+    }
+    let limits = &build.limits;
+    let ranges = [
+        ("memory-mib", limits.memory_mib.unwrap_or(64), 16..=1 << 24),
+        ("processes", limits.processes, 8..=1 << 16),
+        ("wall-seconds", limits.wall_seconds, 1..=7 * 86_400),
+        ("scratch-mib", limits.scratch_mib, 1..=1 << 20),
+    ];
+    for (name, value, range) in ranges {
+        if !range.contains(&value) {
+            let rule = format!("it is {} to {}", range.start(), range.end());
+            return Err(broken(&["build", "limits", name], rule));
+        }
+    }
+    Ok(())
+}
+
+fn outputs(spec: &RecipeSpec) -> Result<(), Broken> {
+    if spec.outputs.is_empty() {
+        return Err(broken(&["outputs"], "it names at least one file of the artifact"));
+    }
+    for path in spec.outputs.keys() {
+        if let Some(above) = spec.outputs.keys().find(|p| *p != path && path.is_below(p)) {
+            let rule = format!("it lies inside the output {above:?}", above = above.as_str());
+            return Err(broken(&["outputs", path.as_str()], rule));
+        }
+    }
+    Ok(())
+}
+
+fn node(spec: &RecipeSpec) -> Result<(), Broken> {
+    let Some(node) = &spec.node else { return Ok(()) };
+    node.check().map_err(|e| broken(&["node"], e.to_string()))?;
+    let program = node.command.first().map_or("", String::as_str);
+    let provided = program
+        .parse::<Inside>()
+        .is_ok_and(|program| spec.outputs.keys().any(|output| program.is_below(output)));
+    if provided {
+        Ok(())
+    } else {
+        Err(broken(&["node", "command"], format!("no output provides {program:?}")))
+    }
+}
+
+fn is_package(name: &str) -> bool {
+    name.len() >= 2
+        && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b))
+}
+
+fn is_plain(text: &str) -> bool {
+    text.len() <= 255 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.~_:".contains(&b))
+}

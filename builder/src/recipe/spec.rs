@@ -1,0 +1,155 @@
+//! What a recipe can say, field by field.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use countersign_metadata::release::{EnvironmentKind, Urgency};
+use countersign_metadata::{NodeSpec, Product, Sha256, Version};
+use serde::Deserialize;
+
+use crate::Inside;
+
+/// 2026-01-01T00:00:00Z.
+const DEFAULT_EPOCH: u64 = 1_767_225_600;
+
+/// What a recipe says.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RecipeSpec {
+    /// What is built.
+    pub product: Product,
+    /// Which version.
+    pub version: Version,
+    /// What changed, in a few words.
+    #[serde(default)]
+    pub notes: String,
+    /// How pressing it is.
+    #[serde(default)]
+    pub urgency: Urgency,
+    /// The oldest version that may be followed directly by this one.
+    #[serde(default)]
+    pub follows: Option<Version>,
+    /// Wire protocol versions it speaks, oldest and newest.
+    #[serde(default)]
+    pub protocol: Option<(u32, u32)>,
+    /// Versions that nodes must leave.
+    #[serde(default)]
+    pub revokes: BTreeSet<Version>,
+    /// Where the source comes from.
+    pub source: SourceSpec,
+    /// What it is built with.
+    pub environment: EnvironmentSpec,
+    /// How it is built.
+    pub build: BuildSpec,
+    /// Path in the artifact = path below the source directory after the build.
+    pub outputs: BTreeMap<Inside, Inside>,
+    /// How it runs.
+    #[serde(default)]
+    pub node: Option<NodeSpec>,
+}
+
+/// Where the source comes from.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "kind", deny_unknown_fields, rename_all = "kebab-case")]
+pub enum SourceSpec {
+    /// The recipe's own directory.
+    Directory,
+    /// Files of a Debian source package, unpacked in order, the first path segment stripped.
+    Debian {
+        /// `NAME=VERSION` of the source package.
+        package: String,
+        /// Its archives (`.tar`, `.tar.gz`, `.tar.zst`).
+        files: Vec<String>,
+        /// Their digests, by file name; where absent, apt's own metadata must know them.
+        #[serde(default)]
+        sha256: BTreeMap<String, Sha256>,
+    },
+}
+
+/// What it is built with.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct EnvironmentSpec {
+    /// `host`: the machine's own toolchain, read-only and digested.
+    pub kind: EnvironmentKind,
+    /// Sets of tools.
+    #[serde(default)]
+    pub tools: BTreeSet<Tool>,
+    /// Further packages, which must be installed on the machine.
+    #[serde(default)]
+    pub packages: BTreeSet<String>,
+}
+
+/// A set of tools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tool {
+    /// `rustc`, `cargo` and the standard library. rustc links with `cc`, so it brings [`Tool::C`] along.
+    Rust,
+    /// `cc`, `ld`, `ar`, `make` and the C library's headers.
+    C,
+}
+
+/// How it is built.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct BuildSpec {
+    /// Each run by `sh -euc` in the source directory.
+    pub steps: Vec<String>,
+    /// `Cargo.lock` files whose crates are fetched beforehand and provided offline.
+    #[serde(default)]
+    pub cargo_lock: Vec<Inside>,
+    /// Seconds since 1970: `SOURCE_DATE_EPOCH`, and the time of every file laid out and packed.
+    #[serde(default = "default_epoch")]
+    pub source_date_epoch: u64,
+    /// The clock that the build reads.
+    #[serde(default)]
+    pub clock: ClockSpec,
+    /// How many CPUs the build sees, whatever the machine has; 1 to 64.
+    #[serde(default = "two")]
+    pub cpus: u32,
+    /// Further environment variables.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// What it may use up.
+    #[serde(default)]
+    pub limits: LimitsSpec,
+}
+
+/// The clock that a build reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClockSpec {
+    /// The machine's.
+    #[default]
+    Real,
+    /// Begins at `source-date-epoch` and goes on from there.
+    Held,
+}
+
+/// What a build may use up.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LimitsSpec {
+    /// MiB of memory, scratch space included; without it the machine's own limit.
+    pub memory_mib: Option<u64>,
+    /// Processes and threads at once.
+    pub processes: u64,
+    /// Seconds.
+    pub wall_seconds: u64,
+    /// MiB of files below the build directory, and of outputs.
+    pub scratch_mib: u64,
+}
+
+impl Default for LimitsSpec {
+    fn default() -> Self {
+        Self { memory_mib: None, processes: 4096, wall_seconds: 3600, scratch_mib: 4096 }
+    }
+}
+
+fn default_epoch() -> u64 {
+    DEFAULT_EPOCH
+}
+
+fn two() -> u32 {
+    2
+}

@@ -1,0 +1,9 @@
+//! The builder from the outside: the real program, real sandboxes, real archives.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of a test fails the test")]
+
+mod archives;
+mod hermetic;
+mod newcomer;
+mod project;
+mod rebuild;

@@ -1,0 +1,100 @@
+//! A project in a directory, and the real program run on it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A directory with a recipe. Removed when dropped.
+pub(crate) struct Project {
+    pub(crate) dir: tempfile::TempDir,
+}
+
+/// How a run ended, and what it said.
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Ran {
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {} {}", self.out, self.err))
+    }
+
+    /// Panics with all that was said unless the run ended with this code.
+    #[track_caller]
+    pub(crate) fn ended(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "\n{}\n{}", self.out, self.err);
+        self
+    }
+
+    /// Panics unless this was said.
+    #[track_caller]
+    pub(crate) fn said(self, text: &str) -> Self {
+        assert!(self.out.contains(text) || self.err.contains(text), "\n{}\n{}", self.out, self.err);
+        self
+    }
+}
+
+impl Project {
+    /// A project with these files and build steps; its output `bin/thing` is `thing`.
+    pub(crate) fn new(steps: &[&str], files: &[(&str, &str)]) -> Self {
+        Self::with(steps, files, "")
+    }
+
+    /// The same with more in the recipe's `[build]`.
+    pub(crate) fn with(steps: &[&str], files: &[(&str, &str)], build: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let steps: Vec<String> = steps.iter().map(|step| format!("'''{step}'''")).collect();
+        let recipe = format!(
+            "product = \"thing\"\nversion = \"1.0.0\"\n\n[source]\nkind = \"directory\"\n\n[environment]\n\
+             kind = \"host\"\ntools = [\"c\"]\n\n[build]\nsteps = [{}]\n{build}\n\n[outputs]\n\
+             \"bin/thing\" = \"thing\"\n",
+            steps.join(", ")
+        );
+        fs::write(dir.path().join("countersign.toml"), recipe).unwrap();
+        for (name, text) in files {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        Self { dir }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn lock(&self) {
+        self.run(&["lock", "."]).ended(0);
+    }
+
+    /// Locks and builds into `out`, which lies outside of the source.
+    pub(crate) fn build(&self, out: &Path) -> Ran {
+        self.lock();
+        self.run(&["build", ".", "-o", out.to_str().unwrap(), "--json"])
+    }
+
+    /// Runs the program in the project's directory. All tests share a cache, so that the environment is gathered once.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+        run_in(self.dir.path(), arguments)
+    }
+}
+
+pub(crate) fn run_in(dir: &Path, arguments: &[&str]) -> Ran {
+    let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_countersign-builder"))
+        .args(arguments)
+        .current_dir(dir)
+        .env("XDG_CACHE_HOME", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"))
+        .output()
+        .unwrap();
+    Ran {
+        code: status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&stdout).into_owned(),
+        err: String::from_utf8_lossy(&stderr).into_owned(),
+    }
+}
+
+/// A C program that compiles to the same bytes anywhere.
+pub(crate) const GOOD_C: &str =
+    "#include <stdio.h>\nint main(void) { puts(\"hello\"); return 0; }\n";

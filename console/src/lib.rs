@@ -1,0 +1,14 @@
+//! How every Countersign program speaks: one set of exit codes, one shape of error, one table.
+//!
+//! The libraries of the house never print. A program's `main` is [`run`], its verbs return
+//! [`Result<Exit, Failure>`](Failure), and what they print goes through [`Out`].
+
+mod failure;
+mod out;
+mod program;
+mod progress;
+
+pub use failure::{Exit, Failure, Hint};
+pub use out::Out;
+pub use program::{Extras, Output, run};
+pub use progress::Progress;

@@ -1,0 +1,1 @@
+../../releases/2.0.0/src/release.rs

@@ -1,0 +1,20 @@
+//! All that differs between the releases of this node.
+
+/// This release.
+pub(crate) const VERSION: &str = "1.0.0";
+/// When this was built, as the build wrote it down: what a rebuilder at another time cannot repeat.
+const BUILT: &str = include_str!("built.txt");
+/// Oldest and newest protocol that it speaks.
+pub(crate) const PROTOCOL: [u32; 2] = [1, 1];
+/// Schema of the values: a value.
+pub(crate) const VALUES_SCHEMA: u32 = 1;
+/// Schema of the counters.
+pub(crate) const COUNTERS_SCHEMA: u32 = 1;
+
+/// Called once the node has said that it is ready.
+pub(crate) fn on_ready() {
+    crate::failure::tell(&format!("built {}", BUILT.trim_end()));
+}
+
+/// Called after each commit with the number of writes acknowledged since the node started.
+pub(crate) fn on_acknowledged(_writes: u64) {}

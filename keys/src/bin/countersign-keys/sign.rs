@@ -1,0 +1,120 @@
+//! `sign`: show, ask, sign. Also the signer command of the other programs: request in, signature out.
+
+use std::path::PathBuf;
+
+use countersign_console::{Exit, Failure};
+use countersign_keys::pin::PinnedRoot;
+use countersign_keys::review::{Reviewed, review};
+use countersign_keys::sign::{Rebuilds, Signed, sign};
+use countersign_keys::store::{self, Overwrite};
+use countersign_metadata::layout::limit;
+use countersign_metadata::request::SigningRequest;
+
+use crate::input::{answer, confirmed, failed, pinned, refused, request, tell};
+use crate::secret::KeyArgs;
+
+const EXAMPLES: &str = "\
+Examples:
+  countersign-keys sign --key alice.key root.request.json -o alice.root.sig.json
+  countersign-keys sign --key alice.key --rebuilt MINE/verdict.dsse.json node.request.json
+  countersign-keys sign --yes --key online.key --root 1.root.json < timestamp.request.json
+
+The review goes to standard error, the signature (JSON) to standard output or OUT.
+The root to judge from is the one pinned beside the key (NAME.root.json) unless --root says
+otherwise; signing a first root pins it. The key must be one of the role's, and the version the
+next one. As a signer command: --signer 'countersign-keys sign --yes --key online.key'.";
+
+/// Sign a request, after showing it
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    key: KeyArgs,
+    /// The root to judge from, in place of the one pinned beside the key
+    #[arg(long, value_name = "ROOT.json")]
+    root: Option<PathBuf>,
+    /// For a key that signs unattended: where no root is pinned yet, pin the first one that a request carries
+    #[arg(long, conflicts_with = "root")]
+    trust_first_root: bool,
+    /// Your signed verdict about your own rebuild of the release
+    #[arg(long, value_name = "VERDICT.dsse.json", conflicts_with = "without_rebuild")]
+    rebuilt: Vec<PathBuf>,
+    /// Sign a release that you have not rebuilt; the signature shows it
+    #[arg(long)]
+    without_rebuild: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// Where the signature goes; standard output when absent
+    #[arg(short, value_name = "OUT")]
+    output: Option<PathBuf>,
+    /// The request; standard input when absent or `-`
+    request: Option<PathBuf>,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Result<Exit, Failure> {
+        let request = request(self.request.as_deref())?;
+        let pinned = self.judge(&request)?;
+        let reviewed = review(&request, pinned.as_ref()).map_err(refused)?;
+        tell(&reviewed.get().words(jiff::Timestamp::now()));
+        let rebuilds = self.rebuilds()?;
+        if !self.yes && !confirmed("Sign this?")? {
+            return Err(Failure::new(Exit::Verdict, "you did not say yes: nothing was signed"));
+        }
+        let key = self.key.open()?;
+        let signed = sign(&reviewed, &key, &rebuilds).map_err(refused)?;
+        answer(self.output.as_ref(), &signed.signature)?;
+        self.tell_rebuild(&reviewed, &signed);
+        self.keep_pin(&signed);
+        Ok(Exit::Done)
+    }
+
+    fn judge(&self, request: &SigningRequest) -> Result<Option<PinnedRoot>, Failure> {
+        let pinned = pinned(self.root.as_deref(), Some(&self.key.key))?;
+        if pinned.is_some() || !self.trust_first_root {
+            return Ok(pinned);
+        }
+        let first = PinnedRoot::trust_first(request).map_err(refused)?;
+        let path = first.save(&self.key.key, Overwrite::Never).map_err(failed)?;
+        tell(&format!("Pinned the first root seen: {}", path.display()));
+        Ok(Some(first))
+    }
+
+    fn rebuilds(&self) -> Result<Rebuilds, Failure> {
+        if self.without_rebuild {
+            return Ok(Rebuilds::WithoutRebuild);
+        }
+        let read = |path: &PathBuf| store::read(path, limit::ATTESTATION).map_err(failed);
+        self.rebuilt.iter().map(read).collect::<Result<_, _>>().map(Rebuilds::Verdicts)
+    }
+
+    fn tell_rebuild(&self, reviewed: &Reviewed, signed: &Signed) {
+        match (&signed.rebuilt, reviewed.releases()) {
+            (Some(verdict), _) => {
+                tell(&format!("Signed, resting on your own rebuild of {}.", verdict.at()));
+            }
+            (None, []) => {
+                if !self.rebuilt.is_empty() {
+                    tell("The request adds no release: your verdict was not needed.");
+                }
+                tell("Signed.");
+            }
+            (None, _) => tell("Signed WITHOUT a rebuild: the signature says so."),
+        }
+    }
+
+    /// Whoever signs a first root stands by it. That the signature is out already counts more than the pin.
+    fn keep_pin(&self, signed: &Signed) {
+        let Some(root) = signed.pin.as_ref().filter(|_| self.root.is_none()) else { return };
+        if PinnedRoot::beside(&self.key.key).is_ok_and(|old| old.is_some()) {
+            return;
+        }
+        match root.save(&self.key.key, Overwrite::Never) {
+            Ok(path) => tell(&format!("Pinned this first root: {}", path.display())),
+            Err(error) => tell(&format!(
+                "This first root is not pinned: {error}. Pin the published one yourself (countersign-keys pin)."
+            )),
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! What a request changes, one change a value: a sentence for people, an object for programs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use countersign_metadata::release::Blob;
+use countersign_metadata::{KeyId, Release};
+use serde::Serialize;
+
+use super::facts::{difference, facts};
+use super::printable;
+use super::roles::Holders;
+use super::targets::{Delegation, Target};
+
+/// A key as a keyholder compares it: its whole identifier, and the name that the metadata gives it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NamedKey {
+    /// Its identifier, derived from the key.
+    pub id: KeyId,
+    /// Its label in the metadata; may be empty.
+    pub label: String,
+}
+
+impl NamedKey {
+    pub(crate) fn new(id: KeyId, labels: &BTreeMap<KeyId, String>) -> Self {
+        Self { id, label: labels.get(&id).cloned().unwrap_or_default() }
+    }
+}
+
+impl fmt::Display for NamedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let label = if self.label.is_empty() { "(no label)" } else { &self.label };
+        write!(f, "{}, key id {}", printable(label), self.id)
+    }
+}
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "change", rename_all = "kebab-case")]
+pub enum Change {
+    /// A key may sign a role from now on.
+    KeyAdded {
+        /// The role or product.
+        role: String,
+        /// The key.
+        key: NamedKey,
+    },
+    /// A key may no longer sign a role.
+    KeyRemoved {
+        /// The role or product.
+        role: String,
+        /// The key.
+        key: NamedKey,
+    },
+    /// A key gets another name.
+    Relabelled {
+        /// The key, under its new name.
+        key: NamedKey,
+        /// Its old name.
+        from: String,
+    },
+    /// How many keys must sign.
+    Threshold {
+        /// The role or product.
+        role: String,
+        /// Before, if there was a before.
+        from: Option<usize>,
+        /// From now on.
+        to: usize,
+        /// Of how many keys.
+        of: usize,
+    },
+    /// A product gets keyholders of its own, or other paths.
+    Delegated {
+        /// The product.
+        role: String,
+        /// What it may sign for.
+        paths: Vec<String>,
+        /// Whether nobody else is asked about these paths.
+        terminating: bool,
+        /// Whether the product had a delegation before.
+        before: bool,
+    },
+    /// A product is no longer delegated.
+    DelegationRemoved {
+        /// The product.
+        role: String,
+    },
+    /// A release is published.
+    ReleaseAdded {
+        /// What it is.
+        release: Box<Release>,
+        /// The file as served.
+        served: Blob,
+    },
+    /// A published release gets another description or other bytes.
+    ReleaseChanged {
+        /// What it was.
+        was: Box<Release>,
+        /// What it becomes.
+        release: Box<Release>,
+        /// The file as served.
+        served: Blob,
+    },
+    /// A release is taken back.
+    ReleaseRemoved {
+        /// What it was.
+        release: Box<Release>,
+    },
+    /// A file of the repository gets a new version.
+    FileVersion {
+        /// Its name.
+        file: String,
+        /// Before, if it was there.
+        from: Option<u64>,
+        /// From now on.
+        to: u64,
+    },
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::KeyAdded { role, key } => write!(f, "+ {role}: {key} may sign"),
+            Self::KeyRemoved { role, key } => write!(f, "- {role}: {key} may no longer sign"),
+            Self::Relabelled { key, from } => {
+                write!(f, "! a key that was called {:?} is now called: {key}", printable(from))
+            }
+            Self::Threshold { role, from: None, to, of } => {
+                write!(f, "+ {role}: {to} of {of} keys must sign")
+            }
+            Self::Threshold { role, from: Some(from), to, of } => {
+                let sign = if to < from { "! LOWER:" } else { "~" };
+                write!(f, "{sign} {role}: {to} of {of} keys must sign (before: {from})")
+            }
+            Self::Delegated { role, paths, terminating, before } => {
+                let (sign, said) = if *before { ("~", "now covers") } else { ("+", "covers") };
+                let paths: Vec<_> = paths.iter().map(|p| printable(p)).collect();
+                write!(f, "{sign} product {role} {said} {}", paths.join(" "))?;
+                if *terminating { Ok(()) } else { f.write_str(", and later roles may too") }
+            }
+            Self::DelegationRemoved { role } => {
+                write!(f, "- product {role} is no longer delegated: nobody can release it")
+            }
+            Self::ReleaseAdded { release, served } => {
+                let Release { product, version, platform, .. } = &**release;
+                write!(f, "+ release {product} {version} for {platform}")?;
+                facts(release)
+                    .into_iter()
+                    .chain(super::facts::served(served))
+                    .try_for_each(|(name, value)| write!(f, "\n      {name:<13}{value}"))
+            }
+            Self::ReleaseChanged { was, release, served } => {
+                let Release { product, version, platform, .. } = &**release;
+                write!(
+                    f,
+                    "! release {product} {version} for {platform}, published before, CHANGES"
+                )?;
+                for (name, from, to) in difference(was, release) {
+                    write!(f, "\n      {name:<13}{to}\n      {:<13}before: {from}", "")?;
+                }
+                super::facts::served(served)
+                    .into_iter()
+                    .try_for_each(|(name, value)| write!(f, "\n      {name:<13}{value}"))
+            }
+            Self::ReleaseRemoved { release } => {
+                let Release { product, version, platform, .. } = &**release;
+                write!(f, "- release {product} {version} for {platform} is taken back")
+            }
+            Self::FileVersion { file, from: Some(from), to } => {
+                write!(f, "~ {}: version {from} becomes {to}", printable(file))
+            }
+            Self::FileVersion { file, from: None, to } => {
+                write!(f, "+ {}: version {to}", printable(file))
+            }
+        }
+    }
+}
+
+type Labels = BTreeMap<KeyId, String>;
+
+/// Changes of who signs what. `before` is empty where nothing is known before.
+pub(crate) fn holders<'a>(
+    before: &BTreeMap<String, Holders>,
+    after: impl IntoIterator<Item = (&'a String, &'a Holders)>,
+    old: &Labels,
+    new: &Labels,
+) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for (role, now) in after {
+        let was = before.get(role);
+        let had = |id: &KeyId| was.is_some_and(|w| w.keys.contains_key(id));
+        for id in now.keys.keys().filter(|id| !had(id)) {
+            changes.push(Change::KeyAdded { role: role.clone(), key: NamedKey::new(*id, new) });
+        }
+        let gone = was.into_iter().flat_map(|w| w.keys.keys());
+        for id in gone.filter(|id| !now.keys.contains_key(id)) {
+            changes.push(Change::KeyRemoved { role: role.clone(), key: NamedKey::new(*id, old) });
+        }
+        let from = was.map(|w| w.threshold);
+        let of = now.keys.len();
+        if from != Some(now.threshold) || was.is_some_and(|w| w.keys.len() != of) {
+            changes.push(Change::Threshold { role: role.clone(), from, to: now.threshold, of });
+        }
+    }
+    changes
+}
+
+/// Changes of names of keys that stay.
+pub(crate) fn labels(old: &Labels, new: &Labels) -> Vec<Change> {
+    old.iter()
+        .filter_map(|(id, from)| {
+            let to = new.get(id)?;
+            (to != from).then(|| Change::Relabelled {
+                key: NamedKey { id: *id, label: to.clone() },
+                from: from.clone(),
+            })
+        })
+        .collect()
+}
+
+/// Changes of delegations, besides their keys.
+pub(crate) fn delegations(
+    before: &BTreeMap<String, Delegation>,
+    after: &BTreeMap<String, Delegation>,
+) -> Vec<Change> {
+    let changed = after.iter().filter_map(|(role, now)| {
+        let was = before.get(role);
+        let same = was.is_some_and(|w| (&w.paths, w.terminating) == (&now.paths, now.terminating));
+        (!same).then(|| Change::Delegated {
+            role: role.clone(),
+            paths: now.paths.clone(),
+            terminating: now.terminating,
+            before: was.is_some(),
+        })
+    });
+    let gone = before.keys().filter(|role| !after.contains_key(*role));
+    changed.chain(gone.map(|role| Change::DelegationRemoved { role: role.clone() })).collect()
+}
+
+/// Changes of releases.
+pub(crate) fn releases(
+    before: &BTreeMap<String, Target>,
+    after: &BTreeMap<String, Target>,
+) -> Vec<Change> {
+    let boxed = |target: &Target| Box::new(target.release.clone());
+    let added = after.iter().filter_map(|(path, now)| match before.get(path) {
+        None => Some(Change::ReleaseAdded { release: boxed(now), served: now.served }),
+        Some(was) if was == now => None,
+        Some(was) => Some(Change::ReleaseChanged {
+            was: boxed(was),
+            release: boxed(now),
+            served: now.served,
+        }),
+    });
+    let gone = before.iter().filter(|(path, _)| !after.contains_key(*path));
+    let gone = gone.map(|(_, was)| Change::ReleaseRemoved { release: boxed(was) });
+    added.chain(gone).collect()
+}

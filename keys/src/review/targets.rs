@@ -1,0 +1,134 @@
+//! The targets role: the top-level one, which delegates to products, and a product's, which lists releases.
+
+use std::collections::BTreeMap;
+
+use countersign_metadata::release::Blob;
+use countersign_metadata::{KeyId, Product, PublicKey, Release, Sha256};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::file::TufFile;
+use super::roles::{
+    Head, Holders, Labels, Other, RawHolders, Role, all_used, holders, keys, written,
+};
+use crate::Refused;
+
+/// The targets role: the top-level one, which only delegates, or a product's, which only lists releases.
+#[derive(Clone, Debug)]
+pub(crate) struct Targets {
+    pub(crate) head: Head,
+    pub(crate) delegations: BTreeMap<String, Delegation>,
+    /// Releases by target path.
+    pub(crate) releases: BTreeMap<String, Target>,
+    pub(crate) labels: Labels,
+    pub(crate) other: Other,
+}
+
+/// A delegation to a product.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Delegation {
+    pub(crate) holders: Holders,
+    pub(crate) paths: Vec<String>,
+    pub(crate) terminating: bool,
+}
+
+/// A release and its file as served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) release: Release,
+    pub(crate) served: Blob,
+}
+
+#[derive(Deserialize)]
+struct RawTargets {
+    #[serde(flatten)]
+    head: Head,
+    targets: BTreeMap<String, RawTarget>,
+    delegations: Option<RawDelegations>,
+    #[serde(default, rename = "x-countersign-labels")]
+    labels: Labels,
+    #[serde(default, rename = "x-countersign-minisign")]
+    minisign: BTreeMap<KeyId, PublicKey>,
+    #[serde(flatten)]
+    other: Other,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawDelegations {
+    keys: BTreeMap<KeyId, Value>,
+    roles: Vec<RawDelegation>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawDelegation {
+    name: Product,
+    keyids: Vec<KeyId>,
+    threshold: usize,
+    paths: Vec<String>,
+    #[serde(default)]
+    terminating: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTarget {
+    length: u64,
+    hashes: RawHashes,
+    custom: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawHashes {
+    sha256: Sha256,
+}
+
+impl Role for Targets {
+    fn parse(file: &TufFile) -> Result<Self, Refused> {
+        let raw: RawTargets = file.read()?;
+        let what = file.what();
+        written(what, &raw.minisign)?;
+        let mut delegations = BTreeMap::new();
+        if let Some(raw) = raw.delegations {
+            let keys = keys(what, raw.keys)?;
+            for RawDelegation { name, keyids, threshold, paths, terminating } in raw.roles {
+                let raw = RawHolders { keyids, threshold };
+                let holders = holders(what, name.as_str(), &keys, raw)?;
+                let below = format!("{name}/");
+                if paths.is_empty() || !paths.iter().all(|path| path.starts_with(&below)) {
+                    let field = format!("a delegation to {name} for {paths:?}, not below {below}");
+                    return Err(Refused::Unexplained { what: what.to_owned(), field });
+                }
+                let delegation = Delegation { holders, paths, terminating };
+                if delegations.insert(name.to_string(), delegation).is_some() {
+                    return Err(Refused::malformed(what, format!("it delegates to {name} twice")));
+                }
+            }
+            all_used(what, &keys, delegations.values().map(|d| &d.holders))?;
+        }
+        let mut releases = BTreeMap::new();
+        for (path, target) in raw.targets {
+            let target = release(what, &path, target)?;
+            releases.insert(path, target);
+        }
+        Ok(Self { head: raw.head, delegations, releases, labels: raw.labels, other: raw.other })
+    }
+
+    fn head(&self) -> &Head {
+        &self.head
+    }
+}
+
+/// A release that says exactly what its signed `custom` field says, and nothing besides.
+fn release(what: &str, path: &str, raw: RawTarget) -> Result<Target, Refused> {
+    let malformed = |e: &dyn std::fmt::Display| Refused::malformed(what, e);
+    let release = Release::from_custom(path, raw.custom.as_ref()).map_err(|e| malformed(&e))?;
+    if Some(release.to_custom().map_err(|e| malformed(&e))?) != raw.custom {
+        let field = format!("fields in the release at {path:?}");
+        return Err(Refused::Unexplained { what: what.to_owned(), field });
+    }
+    let served = Blob { sha256: raw.hashes.sha256, length: raw.length };
+    Ok(Target { release, served })
+}

@@ -1,0 +1,261 @@
+//! The last step: snapshot and timestamp by the online key, files in their order, and a reader's eye on the result.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::accept::SignedRole;
+use super::published::Published;
+use super::{AuthoringError, roles};
+use crate::layout::{self, limit};
+use crate::request::{Bytes, FORMAT, RequestSubject, Signature, SigningRequest};
+use crate::trust::{Authority, Kept, SignedFile, Source, SourceError, Trust, TrustError};
+
+/// Whoever holds the online key: a command, an HSM, a test.
+pub trait OnlineSigner {
+    /// Signs a request.
+    ///
+    /// # Errors
+    /// The signer refused or could not be asked.
+    fn sign(
+        &mut self,
+        request: &SigningRequest,
+    ) -> Result<Signature, Box<dyn std::error::Error + Send + Sync>>;
+}
+
+/// Until when the unattended roles are good.
+#[derive(Clone, Copy, Debug)]
+pub struct Expiry {
+    /// A new snapshot.
+    pub snapshot: Timestamp,
+    /// The new timestamp.
+    pub timestamp: Timestamp,
+    /// A snapshot that still says what is true is kept if it lasts beyond this moment.
+    pub renew: Timestamp,
+}
+
+/// Files to be written, and the one that makes them count.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    files: Vec<(String, Vec<u8>)>,
+    timestamp: Vec<u8>,
+    first_root: Vec<u8>,
+    before: Option<Kept>,
+}
+
+impl Publication {
+    /// Signs a snapshot over the published and the newly signed roles, and a timestamp over that.
+    ///
+    /// `there` is the repository as it is: a snapshot that an interrupted run left is taken up again.
+    ///
+    /// # Errors
+    /// The signer fails or uses a wrong key, or the first publication lacks a role.
+    pub fn prepare(
+        published: Option<&Published>,
+        signed: Vec<SignedRole>,
+        expiry: Expiry,
+        there: &mut dyn Source,
+        signer: &mut dyn OnlineSigner,
+    ) -> Result<Self, AuthoringError> {
+        let roots = chain(published, &signed)?;
+        let newest = roots.last().ok_or_else(|| plan("there is no root"))?;
+        let root = SignedFile::parse("root", newest).map_err(AuthoringError::Published)?;
+
+        // What the snapshot lists: targets and every delegated role, new where new.
+        let mut listed: BTreeMap<String, (u64, Vec<u8>)> = BTreeMap::new();
+        for name in
+            published.map(Published::products).unwrap_or_default().iter().map(|p| p.as_str())
+        {
+            take(&mut listed, published, name);
+        }
+        take(&mut listed, published, "targets");
+        let (mut files, mut new_root) = (Vec::new(), None);
+        for SignedRole { role, version, bytes } in signed {
+            let path = layout::metadata(&role, version);
+            if role == "root" {
+                new_root = Some((path, bytes));
+                continue;
+            }
+            listed.insert(role, (version, bytes.clone()));
+            files.push((path, bytes));
+        }
+        // Delegated roles before the targets that delegate to them.
+        files.sort_by_key(|(path, _)| path.ends_with(".targets.json"));
+
+        let mut online = Online { published, root: &root, roots: &roots, signer };
+        let meta = roles::snapshot_meta(&listed);
+        let (version, snapshot, is_new) = match online.still_true(&meta, expiry, there)? {
+            Some(found) => found,
+            None => {
+                let version = published.map_or(0, |p| p.version("snapshot")) + 1;
+                let signed = roles::snapshot(version, expiry.snapshot, meta);
+                (version, online.sign("snapshot", &signed)?, true)
+            }
+        };
+        let next = published.map_or(0, |p| p.version("timestamp")) + 1;
+        let timestamp = roles::timestamp(next, expiry.timestamp, (version, &snapshot));
+        let timestamp = online.sign("timestamp", &timestamp)?;
+        if is_new {
+            files.push((layout::metadata("snapshot", version), snapshot));
+        }
+        // Clients walk to a new root at once, so it is the last but one.
+        files.extend(new_root);
+        let first_root = roots.first().cloned().unwrap_or_default();
+        Ok(Self { files, timestamp, first_root, before: published.map(|p| p.kept().clone()) })
+    }
+
+    /// The files, by path in the repository and in the order in which they must be written. None of them counts
+    /// for a client before `timestamp.json` does.
+    pub fn files(&self) -> &[(String, Vec<u8>)] {
+        &self.files
+    }
+
+    /// `timestamp.json`: to be renamed in last, after [`Publication::check`].
+    pub fn timestamp(&self) -> &[u8] {
+        &self.timestamp
+    }
+
+    /// Reads the repository, its files written and its timestamp still held back, as a client that begins from
+    /// the oldest root and as one that continues from the previous publication.
+    ///
+    /// # Errors
+    /// Either of them would refuse it, or a release in it.
+    pub fn check(&self, written: &mut dyn Source, now: Timestamp) -> Result<(), AuthoringError> {
+        let mut source = WithTimestamp { written, timestamp: &self.timestamp };
+        let fresh = Trust::from_root(&self.first_root);
+        read_all("a fresh client", fresh, &mut source, now)?;
+        if let Some(kept) = &self.before {
+            let continuing = Trust::restore(&self.first_root, kept, now);
+            read_all("a client of the previous publication", continuing, &mut source, now)?;
+        }
+        Ok(())
+    }
+}
+
+fn read_all(
+    client: &'static str,
+    trust: Result<Trust, TrustError>,
+    source: &mut dyn Source,
+    now: Timestamp,
+) -> Result<(), AuthoringError> {
+    let refuses = |source| AuthoringError::ClientRefuses { client, source };
+    let mut trust = trust.map_err(refuses)?;
+    trust.refresh(now, source).map_err(refuses)?;
+    for product in trust.products() {
+        let releases = trust.releases(&product, now, source).map_err(refuses)?;
+        if let Some((path, source)) = releases.refused.into_iter().next() {
+            return Err(AuthoringError::ReleaseRefused { path, source: Box::new(source) });
+        }
+    }
+    Ok(())
+}
+
+/// The online key at work.
+struct Online<'a> {
+    published: Option<&'a Published>,
+    root: &'a SignedFile,
+    roots: &'a [Vec<u8>],
+    signer: &'a mut dyn OnlineSigner,
+}
+
+impl Online<'_> {
+    /// A snapshot that says exactly this, signed and good for long enough: the published one, or the one that an
+    /// interrupted run has left.
+    fn still_true(
+        &self,
+        meta: &serde_json::Value,
+        expiry: Expiry,
+        there: &mut dyn Source,
+    ) -> Result<Option<(u64, Vec<u8>, bool)>, AuthoringError> {
+        let authority = self.authority("snapshot")?;
+        let good = |bytes: &[u8], version: u64| {
+            SignedFile::parse("snapshot", bytes).is_ok_and(|file| {
+                file.signed().get("meta") == Some(meta)
+                    && file.version() == version
+                    && file.expires() > expiry.renew
+                    && authority.count(&file).is_ok()
+            })
+        };
+        let version = self.published.map_or(0, |p| p.version("snapshot"));
+        if let Some(bytes) = self.published.and_then(|p| p.bytes("snapshot"))
+            && good(bytes, version)
+        {
+            return Ok(Some((version, bytes.clone(), false)));
+        }
+        let path = layout::metadata("snapshot", version + 1);
+        let left = there.fetch(&path, limit::METADATA).map_err(|error| {
+            let (retry, source) = (error.retry(), error.into_cause());
+            AuthoringError::Published(TrustError::Unreachable { path, retry, source })
+        })?;
+        Ok(left.filter(|b| good(b, version + 1)).map(|bytes| (version + 1, bytes, true)))
+    }
+
+    fn sign(&mut self, role: &str, signed: &serde_json::Value) -> Result<Vec<u8>, AuthoringError> {
+        let authority = self.authority(role)?;
+        let payload = roles::payload(role, signed)?;
+        let request = SigningRequest {
+            format: FORMAT,
+            subject: RequestSubject::Role {
+                role: role.to_owned(),
+                payload: Bytes(payload.clone()),
+                roots: self.roots.iter().cloned().map(Bytes).collect(),
+                last: self.published.and_then(|p| p.bytes(role)).cloned().map(Bytes),
+                delegator: None,
+            },
+        };
+        let failed = |source| AuthoringError::Signer { role: role.to_owned(), source };
+        let answer = self.signer.sign(&request).map_err(failed)?;
+        let answer = answer.verify(&payload).map_err(|e| failed(e.into()))?;
+        let key = answer.get().key;
+        if !authority.keys().contains(&key) {
+            return Err(AuthoringError::WrongSigner { role: role.to_owned(), key: key.id() });
+        }
+        let bytes = roles::file(&payload, [(&key, answer.get().signature.as_slice())]);
+        let file = SignedFile::parse(role, &bytes).map_err(AuthoringError::Published)?;
+        authority.count(&file).map_err(AuthoringError::Published)?;
+        Ok(bytes)
+    }
+
+    fn authority(&self, role: &str) -> Result<Authority, AuthoringError> {
+        Authority::of_root(self.root, role).map_err(AuthoringError::Published)
+    }
+}
+
+/// The repository as it will be after the rename.
+struct WithTimestamp<'a> {
+    written: &'a mut dyn Source,
+    timestamp: &'a [u8],
+}
+
+impl Source for WithTimestamp<'_> {
+    fn fetch(&mut self, path: &str, max_bytes: u64) -> Result<Option<Vec<u8>>, SourceError> {
+        if path == layout::TIMESTAMP {
+            return Ok(Some(self.timestamp.to_vec()));
+        }
+        self.written.fetch(path, max_bytes)
+    }
+}
+
+fn chain(
+    published: Option<&Published>,
+    signed: &[SignedRole],
+) -> Result<Vec<Vec<u8>>, AuthoringError> {
+    let mut roots = published.map(|p| p.root_files().to_vec()).unwrap_or_default();
+    for new in signed.iter().filter(|s| s.role == "root") {
+        if new.version != roots.len() as u64 + 1 {
+            return Err(plan("the new root is not the next version"));
+        }
+        roots.push(new.bytes.clone());
+    }
+    Ok(roots)
+}
+
+fn take(listed: &mut BTreeMap<String, (u64, Vec<u8>)>, published: Option<&Published>, role: &str) {
+    if let Some((published, bytes)) = published.and_then(|p| Some((p, p.bytes(role)?))) {
+        listed.insert(role.to_owned(), (published.version(role), bytes.clone()));
+    }
+}
+
+fn plan(text: &str) -> AuthoringError {
+    AuthoringError::Plan(text.to_owned())
+}

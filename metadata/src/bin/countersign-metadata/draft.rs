@@ -1,0 +1,142 @@
+//! `draft`: propose a release, frozen while its signatures are gathered.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use countersign_console::{Exit, Failure, Hint, Out, Progress};
+use countersign_metadata::Release;
+use countersign_metadata::attestation::{self, VerifiedAttestation};
+use countersign_metadata::authoring::Draft;
+use countersign_metadata::layout::{self, limit};
+use countersign_metadata::release::Blob;
+use serde_json::json;
+
+use crate::draft_dir::{DraftDir, MAX_RELEASE};
+use crate::repository::Repository;
+use crate::when::{self, Within};
+use crate::{disk, tell};
+
+/// Propose what countersign-builder made as a release
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Work directory of the repository
+    #[arg(long)]
+    repo: PathBuf,
+    /// Output directory of `countersign-builder build`
+    #[arg(long, value_name = "OUT_DIR")]
+    release: PathBuf,
+    /// Name of the draft [default: NAME-VERSION-PLATFORM of the release]
+    #[arg(long)]
+    name: Option<String>,
+    /// How long the product's role is good
+    #[arg(long, value_name = "SPAN", default_value = "1y")]
+    expires: Within,
+}
+
+impl Args {
+    pub(crate) fn run(self, out: Out) -> Result<Exit, Failure> {
+        let repository = Repository::open(&self.repo)?;
+        let published = repository.must_be_published()?;
+        let path = self.release.join("release.json");
+        let release: Release =
+            serde_json::from_slice(&disk::read(&path, MAX_RELEASE).map_err(|f| {
+                f.hint("--release takes the directory that `countersign-builder build -o` wrote")
+            })?)
+            .or_fail(Exit::Input, format!("{} is no release", path.display()))?;
+
+        let progress = Progress::spinner("checking the artifact");
+        let artifact = self.release.join(release.file_name());
+        let served = check_artifact(&artifact, &release, &progress)?;
+        let expires = self.expires.after(when::now())?;
+        let draft = Draft::release(&published, &release, served, expires)
+            .map_err(|error| tell::authoring("cannot draft this release", &error))?;
+        let name = match self.name {
+            Some(name) => plain(name)?,
+            None => release.file_name().trim_end_matches(".tar.zst").to_owned(),
+        };
+        let dir = DraftDir::create(&repository, &name, &draft, |to| {
+            stage(&self.release, to, &release, served, &progress)
+        })?;
+        drop(progress);
+
+        let draft = DraftDir::open(&dir, Some(&published))?;
+        let requests: Vec<_> = draft.draft.parts().iter().map(|p| draft.request_path(p)).collect();
+        let Release { product, version, platform, .. } = &release;
+        out.say(format!("{product} {version} for {platform} is drafted in {}", dir.display()));
+        for path in &requests {
+            out.say(format!("Keyholders rebuild it from there and sign {}", path.display()));
+        }
+        out.json(&json!({
+            "draft": draft.name(), "dir": dir, "requests": requests,
+            "artifact": release.artifact.sha256, "served": served.sha256,
+        }));
+        Ok(Exit::Done)
+    }
+}
+
+/// The served file is the release's canonical tar, compressed. Unpacking stops at the length that it should have.
+fn check_artifact(path: &Path, release: &Release, progress: &Progress) -> Result<Blob, Failure> {
+    let wrong = |what: &str| {
+        Failure::new(Exit::Untrusted, format!("{} {what}", path.display()))
+            .hint("the artifact and release.json are not of the same build: build again")
+    };
+    let served = disk::digest(path, limit::ARTIFACT, progress)?;
+    if served.length > limit::ARTIFACT || release.artifact.length > limit::ARTIFACT {
+        return Err(wrong("is longer than an artifact may be"));
+    }
+    let what = || format!("cannot unpack {}", path.display());
+    let file = File::open(path).or_fail(Exit::Input, what())?;
+    let unpacked = zstd::stream::read::Decoder::new(file).or_fail(Exit::Input, what())?;
+    let mut capped = unpacked.take(release.artifact.length + 1);
+    let tar = disk::digest_stream(&mut capped, progress).or_fail(Exit::Input, what())?;
+    if tar != release.artifact {
+        return Err(wrong("does not unpack to the tar that release.json names"));
+    }
+    Ok(served)
+}
+
+/// Copies everything that belongs to the release, each file checked against its digest.
+fn stage(
+    from: &Path,
+    to: &Path,
+    release: &Release,
+    served: Blob,
+    progress: &Progress,
+) -> Result<(), Failure> {
+    progress.now("copying");
+    disk::copy(&from.join(release.file_name()), &to.join(release.file_name()), served, progress)?;
+    for blob in release.inputs.iter().map(|i| i.blob).chain([release.source]) {
+        let path = layout::input(&blob.sha256);
+        disk::copy(&from.join(&path), &to.join(&path), blob, progress)?;
+    }
+    for name in ["provenance.dsse.json", "provenance.json"] {
+        let path = from.join(name);
+        if path.exists() {
+            let bytes = disk::read(&path, limit::ATTESTATION)?;
+            if name == "provenance.dsse.json" {
+                let what = || format!("{} is no provenance of this release", path.display());
+                match attestation::verify(&bytes, release).or_fail(Exit::Untrusted, what())? {
+                    VerifiedAttestation::Provenance(..) => {}
+                    VerifiedAttestation::Verdict(_) => {
+                        return Err(Failure::new(Exit::Untrusted, what()));
+                    }
+                }
+            }
+            disk::write(&to.join(name), &bytes)?;
+        }
+    }
+    let bytes =
+        serde_json::to_vec_pretty(release).or_fail(Exit::Host, "cannot write release.json")?;
+    disk::write(&to.join("release.json"), &bytes)
+}
+
+/// A name that is one plain path segment.
+fn plain(name: String) -> Result<String, Failure> {
+    let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if (1..=80).contains(&name.len()) && name.bytes().all(good) {
+        return Ok(name);
+    }
+    Err(Failure::new(Exit::Usage, format!("{name:?} is no name for a draft"))
+        .hint("letters, digits, '-', '_' and '.', at most 80"))
+}

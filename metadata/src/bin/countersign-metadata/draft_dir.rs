@@ -1,0 +1,189 @@
+//! A draft on disk. Frozen: nothing but `signatures/` changes once it is there.
+//!
+//! ```text
+//! drafts/NNNN-NAME/ROLE.request.json     what travels to keyholders, one a role
+//! drafts/NNNN-NAME/release.json          for a release: the same shape as a builder's output directory,
+//!                  NAME.tar.zst  inputs/   so that `countersign-builder rebuild --release` works on it
+//!                  provenance.json  provenance.dsse.json
+//! drafts/NNNN-NAME/signatures/ROLE.KEYID.json
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use countersign_console::{Exit, Failure, Hint};
+use countersign_metadata::Release;
+use countersign_metadata::authoring::{Accepted, Draft, DraftState, Evidence, Part, Published};
+use countersign_metadata::layout::limit;
+use countersign_metadata::request::{FORMAT, RequestSubject, Signature, SigningRequest};
+
+use crate::repository::Repository;
+use crate::{disk, tell};
+
+/// Longest signature file, in bytes.
+pub(crate) const MAX_SIGNATURE: u64 = 2 << 20;
+/// Longest `release.json`, in bytes.
+pub(crate) const MAX_RELEASE: u64 = 4 << 20;
+
+const REQUEST: &str = ".request.json";
+
+/// A draft on disk.
+pub(crate) struct DraftDir {
+    pub(crate) dir: PathBuf,
+    pub(crate) draft: Draft,
+    accepted: BTreeMap<String, Vec<Accepted>>,
+}
+
+impl DraftDir {
+    /// Reads a draft. Its signatures are verified again.
+    pub(crate) fn open(dir: &Path, published: Option<&Published>) -> Result<Self, Failure> {
+        let mut requests = Vec::new();
+        for path in list(dir)? {
+            if path.to_string_lossy().ends_with(REQUEST) {
+                let what = || format!("{} is no signing request", path.display());
+                let request: SigningRequest =
+                    serde_json::from_slice(&disk::read(&path, limit::REQUEST)?)
+                        .or_fail(Exit::Input, what())?;
+                if request.format != FORMAT {
+                    return Err(Failure::new(Exit::Input, what())
+                        .hint("it was written by another version of Countersign"));
+                }
+                requests.push(request);
+            }
+        }
+        // As people think of them: what others depend on first.
+        let rank = |request: &SigningRequest| match &request.subject {
+            RequestSubject::Role { role, .. } if role == "root" => 0,
+            RequestSubject::Role { role, .. } if role == "targets" => 1,
+            _ => 2,
+        };
+        requests.sort_by_key(rank);
+        let draft = Draft::from_requests(requests, published)
+            .map_err(|error| tell::authoring(format!("cannot use {}", dir.display()), &error))?;
+        let open = draft.state(published) == DraftState::Open;
+        let mut this = Self { dir: dir.to_owned(), draft, accepted: BTreeMap::new() };
+        for path in list(&dir.join("signatures"))? {
+            if path.extension().is_some_and(|e| e == "json") {
+                let what = || format!("{} does not count (any more)", path.display());
+                let signature: Signature =
+                    serde_json::from_slice(&disk::read(&path, MAX_SIGNATURE)?)
+                        .or_fail(Exit::Input, format!("{} is no signature", path.display()))?;
+                let Some(part) = this.part_for(&signature) else { continue };
+                let role = part.role().to_owned();
+                match part.accept(signature) {
+                    Ok(accepted) => this.accepted.entry(role).or_default().push(accepted),
+                    // Keys come and go: what an old draft was signed with need not count today.
+                    Err(_) if !open => {}
+                    Err(refused) => return Err(Failure::caused(Exit::Untrusted, what(), &refused)),
+                }
+            }
+        }
+        Ok(this)
+    }
+
+    /// Writes a new draft: everything into a directory of its own, which gets its name last.
+    pub(crate) fn create(
+        repository: &Repository,
+        name: &str,
+        draft: &Draft,
+        stage: impl FnOnce(&Path) -> Result<(), Failure>,
+    ) -> Result<PathBuf, Failure> {
+        let drafts = repository.drafts_dir();
+        let making = drafts.join(format!(".making-{}", std::process::id()));
+        // A process that died may have had the same number.
+        let _none = fs::remove_dir_all(&making);
+        let filled = fill(&making, draft).and_then(|()| stage(&making));
+        if let Err(failure) = filled {
+            let _best_effort = fs::remove_dir_all(&making);
+            return Err(failure);
+        }
+        loop {
+            let names = repository.draft_names()?;
+            let number =
+                names.iter().filter_map(|n| n.split('-').next()?.parse::<u32>().ok()).max();
+            let dir = drafts.join(format!("{:04}-{name}", number.unwrap_or(0) + 1));
+            // Another draft may have taken the number meanwhile; a directory with files is never replaced.
+            match fs::rename(&making, &dir) {
+                Ok(()) => {
+                    disk::sync_dir(&drafts).or_fail(Exit::Host, "cannot sync the drafts")?;
+                    return Ok(dir);
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {}
+                Err(error) => {
+                    let what = format!("cannot make {}", dir.display());
+                    return Err(Failure::caused(Exit::Host, what, &error));
+                }
+            }
+        }
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> String {
+        self.dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// The file that travels to keyholders.
+    pub(crate) fn request_path(&self, part: &Part) -> PathBuf {
+        self.dir.join(format!("{}{REQUEST}", part.role()))
+    }
+
+    /// The part that a signature is for.
+    pub(crate) fn part_for(&self, signature: &Signature) -> Option<&Part> {
+        let is =
+            |part: &&Part| countersign_metadata::Sha256::of(part.message()) == signature.message;
+        self.draft.parts().iter().find(is)
+    }
+
+    /// Signatures that count for a role.
+    pub(crate) fn accepted(&self, part: &Part) -> &[Accepted] {
+        self.accepted.get(part.role()).map_or(&[], Vec::as_slice)
+    }
+
+    /// Stores a signature. One that came with a rebuild is not replaced by one without.
+    pub(crate) fn store(&mut self, role: &str, accepted: Accepted) -> Result<(), Failure> {
+        let key = accepted.signature().key;
+        let had = self.accepted.entry(role.to_owned()).or_default();
+        let better = |old: &&Accepted| {
+            old.signature().key == key
+                && matches!(old.evidence(), Evidence::Rebuilt { .. })
+                && accepted.evidence() == &Evidence::WithoutRebuild
+        };
+        if had.iter().any(|old| better(&old)) {
+            return Ok(());
+        }
+        let bytes = serde_json::to_vec_pretty(accepted.signature())
+            .or_fail(Exit::Host, "cannot write a signature")?;
+        let name = format!("signatures/{role}.{}.json", key.id());
+        disk::write(&self.dir.join(name), &bytes)?;
+        had.retain(|old| old.signature().key != key);
+        had.push(accepted);
+        Ok(())
+    }
+
+    /// The release it adds, if it does.
+    pub(crate) fn release(&self) -> Option<&Release> {
+        self.draft.parts().iter().flat_map(Part::releases).next()
+    }
+}
+
+fn fill(dir: &Path, draft: &Draft) -> Result<(), Failure> {
+    disk::make_dir(&dir.join("signatures"))?;
+    for part in draft.parts() {
+        let bytes =
+            serde_json::to_vec(part.request()).or_fail(Exit::Host, "cannot write a request")?;
+        disk::write(&dir.join(format!("{}{REQUEST}", part.role())), &bytes)?;
+    }
+    Ok(())
+}
+
+fn list(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let what = || format!("cannot read {}", dir.display());
+    let entries = fs::read_dir(dir).or_fail(Exit::Input, what())?;
+    let mut paths = entries
+        .map(|entry| entry.map(|e| e.path()))
+        .collect::<Result<Vec<_>, _>>()
+        .or_fail(Exit::Input, what())?;
+    paths.sort();
+    Ok(paths)
+}

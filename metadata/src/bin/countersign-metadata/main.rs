@@ -1,0 +1,89 @@
+//! `countersign-metadata`: the repository manager's program.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the library is pure; its program is where clock, disk and network are met"
+)]
+
+mod attest;
+mod check;
+mod disk;
+mod draft;
+mod draft_dir;
+mod init;
+mod merge;
+mod publish;
+mod refresh;
+mod repository;
+mod serve;
+mod signer;
+mod status;
+mod tell;
+mod when;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use countersign_console::{Exit, Extras, Failure, Out, Output};
+
+const EXAMPLES: &str = "\
+Examples:
+  Begin a repository: two of three keyholders sign, one key re-signs unattended
+    countersign-metadata init --repo REPO --product demo --threshold 2 \\
+      --keyholder alice=alice.pub --keyholder bob=bob.pub --keyholder carol=carol.pub \\
+      --online online.pub
+  See who still has to sign, and which files to send them
+    countersign-metadata status --repo REPO
+  Take signatures in, then publish
+    countersign-metadata merge --repo REPO alice.sig.json bob.sig.json
+    countersign-metadata publish --repo REPO --signer 'countersign-keys sign --yes --key online.key'
+  Propose what countersign-builder made
+    countersign-metadata draft --repo REPO --release OUT
+  From cron: re-sign before it expires, and complain early
+    countersign-metadata refresh --repo REPO --signer '…'
+    countersign-metadata check --repo REPO --within 30d
+";
+
+/// Draft releases, gather keyholders' signatures, publish static files
+#[derive(Parser)]
+#[command(name = "countersign-metadata", version, after_help = format!("{EXAMPLES}\n{}", Exit::TABLE))]
+struct Program {
+    #[command(flatten)]
+    output: Output,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Init(init::Args),
+    Draft(draft::Args),
+    Status(status::Args),
+    Merge(merge::Args),
+    Publish(publish::Args),
+    Refresh(refresh::Args),
+    Check(check::Args),
+    Attest(attest::Args),
+    Serve(serve::Args),
+    #[command(flatten)]
+    Extras(Extras),
+}
+
+fn main() -> ExitCode {
+    countersign_console::run(|program: &Program| program.output, dispatch)
+}
+
+fn dispatch(program: Program) -> Result<Exit, Failure> {
+    let out = Out::new(program.output);
+    match program.verb {
+        Verb::Init(args) => args.run(out),
+        Verb::Draft(args) => args.run(out),
+        Verb::Status(args) => args.run(out),
+        Verb::Merge(args) => args.run(out),
+        Verb::Publish(args) => args.run(out),
+        Verb::Refresh(args) => args.run(out),
+        Verb::Check(args) => args.run(out),
+        Verb::Attest(args) => args.run(out),
+        Verb::Serve(args) => args.run(out),
+        Verb::Extras(extras) => extras.print::<Program>(),
+    }
+}

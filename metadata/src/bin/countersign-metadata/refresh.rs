@@ -1,0 +1,31 @@
+//! `refresh`: sign snapshot and timestamp anew, unattended, before they expire.
+
+use std::path::PathBuf;
+
+use countersign_console::{Exit, Failure, Out};
+use serde_json::json;
+
+use crate::publish::Online;
+use crate::repository::Repository;
+
+/// Sign the timestamp anew, and the snapshot in the second half of its life
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Work directory of the repository
+    #[arg(long)]
+    repo: PathBuf,
+    #[command(flatten)]
+    online: Online,
+}
+
+impl Args {
+    pub(crate) fn run(mut self, out: Out) -> Result<Exit, Failure> {
+        let repository = Repository::open(&self.repo)?;
+        let lock = repository.lock()?;
+        let published = repository.must_be_published()?;
+        let version = self.online.publish(&repository, &lock, Some(&published), Vec::new())?;
+        out.say(format!("Signed anew: timestamp version {version}."));
+        out.json(&json!({ "timestamp": version }));
+        Ok(Exit::Done)
+    }
+}

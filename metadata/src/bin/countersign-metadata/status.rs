@@ -1,0 +1,203 @@
+//! `status`: who has signed, who can still, how many are missing, and how long everything is good.
+
+use std::path::PathBuf;
+
+use countersign_console::{Exit, Failure, Out};
+use countersign_metadata::authoring::{Accepted, DraftState, Evidence, Part};
+use countersign_metadata::trust::Signer;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::draft_dir::DraftDir;
+use crate::repository::Repository;
+use crate::when;
+
+/// Show what is published and who still has to sign
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Work directory of the repository
+    #[arg(long)]
+    repo: PathBuf,
+    /// One draft, by number or name [default: all that are open]
+    draft: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Status {
+    published: Vec<Published>,
+    releases: Vec<String>,
+    drafts: Vec<Draft>,
+}
+
+#[derive(Serialize)]
+struct Published {
+    role: String,
+    version: u64,
+    expires: Timestamp,
+    days: i64,
+}
+
+/// A draft, for people and programs.
+#[derive(Serialize)]
+pub(crate) struct Draft {
+    name: String,
+    state: &'static str,
+    release: Option<String>,
+    roles: Vec<Role>,
+}
+
+#[derive(Serialize)]
+struct Role {
+    role: String,
+    version: u64,
+    expires: Timestamp,
+    days: i64,
+    request: PathBuf,
+    needed: usize,
+    missing: usize,
+    signed: Vec<Signed>,
+    can_sign: Vec<Key>,
+}
+
+#[derive(Serialize)]
+struct Key {
+    label: String,
+    key: String,
+}
+
+#[derive(Serialize)]
+struct Signed {
+    #[serde(flatten)]
+    key: Key,
+    evidence: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rebuilt_by: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rebuilt_at: Option<Timestamp>,
+}
+
+impl Args {
+    pub(crate) fn run(self, out: Out) -> Result<Exit, Failure> {
+        let repository = Repository::open(&self.repo)?;
+        let published = repository.published()?;
+        let now = when::now();
+        let mut status = Status { published: Vec::new(), releases: Vec::new(), drafts: Vec::new() };
+        if let Some(published) = &published {
+            status.published = published
+                .roles()
+                .into_iter()
+                .map(|r| Published {
+                    days: when::days(now, r.expires),
+                    role: r.role,
+                    version: r.version,
+                    expires: r.expires,
+                })
+                .collect();
+            status.releases = published.releases().iter().map(|t| t.path().to_owned()).collect();
+        }
+        let drafts = match &self.draft {
+            Some(wanted) => vec![repository.draft(wanted, published.as_ref())?],
+            None => repository.drafts(published.as_ref())?,
+        };
+        for dir in drafts {
+            let state = dir.draft.state(published.as_ref());
+            if state == DraftState::Open || self.draft.is_some() {
+                status.drafts.push(describe(&dir, &state, now));
+            }
+        }
+        if self.draft.is_none() {
+            out.say(if status.published.is_empty() {
+                "Nothing is published yet."
+            } else {
+                "Published:"
+            });
+            if !status.published.is_empty() {
+                out.table(
+                    ["role", "version", "expires", "in"],
+                    status.published.iter().map(|p| {
+                        let (version, expires) = (p.version.to_string(), p.expires.to_string());
+                        [p.role.clone(), version, expires, when::in_days(now, p.expires)]
+                    }),
+                );
+            }
+        }
+        for draft in &status.drafts {
+            show(draft, now, out);
+        }
+        out.json(&status);
+        Ok(Exit::Done)
+    }
+}
+
+/// Everything that can be said about a draft.
+pub(crate) fn describe(dir: &DraftDir, state: &DraftState, now: Timestamp) -> Draft {
+    let role = |part: &Part| {
+        let accepted = dir.accepted(part);
+        let status = part.status(accepted);
+        Role {
+            role: part.role().to_owned(),
+            version: part.version(),
+            expires: part.expires(),
+            days: when::days(now, part.expires()),
+            request: dir.request_path(part),
+            needed: status.needed,
+            missing: status.missing,
+            signed: accepted.iter().map(signed).collect(),
+            can_sign: status.can_sign.iter().map(key).collect(),
+        }
+    };
+    Draft {
+        name: dir.name(),
+        state: match state {
+            DraftState::Open => "open",
+            DraftState::Published => "published",
+            DraftState::Superseded { .. } => "superseded",
+        },
+        release: dir.release().map(|r| r.target_path()),
+        roles: dir.draft.parts().iter().map(role).collect(),
+    }
+}
+
+/// Shows a draft to a person.
+pub(crate) fn show(draft: &Draft, now: Timestamp, out: Out) {
+    out.say(format!("\nDraft {} ({})", draft.name, draft.state));
+    if let Some(release) = &draft.release {
+        out.say(format!("adds {release}"));
+    }
+    let rows = draft.roles.iter().map(|r| {
+        let signed = r.signed.iter().map(|s| match s.evidence {
+            "rebuilt" => format!("{} (rebuilt it)", s.key.label),
+            "without-rebuild" => format!("{} (WITHOUT a rebuild)", s.key.label),
+            _ => s.key.label.clone(),
+        });
+        let missing = match r.missing {
+            0 => format!("none of {}", r.needed),
+            n => format!("{n} of {}", r.needed),
+        };
+        [
+            format!("{} {}", r.role, r.version),
+            signed.collect::<Vec<_>>().join("\n"),
+            missing,
+            r.can_sign.iter().map(|k| k.label.clone()).collect::<Vec<_>>().join("\n"),
+            when::in_days(now, r.expires),
+        ]
+    });
+    out.table(["role", "signed by", "missing", "can still sign", "expires in"], rows);
+    for role in draft.roles.iter().filter(|r| r.missing > 0) {
+        out.say(format!("to sign: {}", role.request.display()));
+    }
+}
+
+fn key(signer: &Signer) -> Key {
+    Key { label: signer.to_string(), key: signer.key().to_string() }
+}
+
+fn signed(accepted: &Accepted) -> Signed {
+    let (evidence, rebuilt) = match accepted.evidence() {
+        Evidence::NothingToRebuild => ("nothing-to-rebuild", None),
+        Evidence::WithoutRebuild => ("without-rebuild", None),
+        Evidence::Rebuilt { by, at } => ("rebuilt", Some((by.to_string(), *at))),
+    };
+    let (rebuilt_by, rebuilt_at) = rebuilt.unzip();
+    Signed { key: key(accepted.signer()), evidence, rebuilt_by, rebuilt_at }
+}

@@ -1,0 +1,47 @@
+//! Authoring errors in sentences, with exit codes and hints.
+
+use countersign_console::{Exit, Failure};
+use countersign_metadata::authoring::AuthoringError;
+use countersign_metadata::trust::TrustError;
+
+/// Tells an authoring error.
+pub(crate) fn authoring(what: impl std::fmt::Display, error: &AuthoringError) -> Failure {
+    use AuthoringError as E;
+    let (exit, hint) = match error {
+        E::Published(TrustError::Unreachable { .. }) => (Exit::Host, None),
+        E::Published(_) | E::ClientRefuses { source: TrustError::Expired { .. }, .. } => (
+            Exit::Untrusted,
+            Some("nothing was changed; look at `countersign-metadata status` for what has expired"),
+        ),
+        E::ClientRefuses { .. } | E::ReleaseRefused { .. } => (
+            Exit::Untrusted,
+            Some("timestamp.json was not replaced: clients still see the state before"),
+        ),
+        E::Plan(_) => (Exit::Usage, None),
+        E::UnknownProduct(_) => {
+            (Exit::Input, Some("products are given at `countersign-metadata init --product NAME`"))
+        }
+        E::AlreadyReleased { .. } => (Exit::Input, Some("give the new build a new version")),
+        E::Unwritable { .. } => (Exit::Input, Some("keep notes and other texts on one line")),
+        E::Release(_) | E::Request { .. } => (Exit::Input, None),
+        E::Incomplete { .. } => (
+            Exit::Verdict,
+            Some(
+                "`countersign-metadata status` says who can still sign and which file to send them",
+            ),
+        ),
+        E::Superseded { .. } => {
+            (Exit::Verdict, Some("draft the release again: its role has moved on"))
+        }
+        E::Signer { .. } => (Exit::Secret, Some("--signer gives the command that signs")),
+        E::WrongSigner { .. } => (
+            Exit::Secret,
+            Some("snapshot and timestamp are signed by the key given with `init --online`"),
+        ),
+    };
+    let failure = Failure::caused(exit, what, error);
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}

@@ -1,0 +1,216 @@
+//! `[node]`: how a product runs on a node. Written in the recipe, signed in the release.
+//!
+//! ```toml
+//! [node]
+//! command = ["bin/examplenode", "serve", "--state", "{state}"]
+//! listen = { http = "127.0.0.1:8080" }
+//! ready = "notify"
+//! checkpoint = ["bin/examplenode", "checkpoint", "--state", "{state}", "--to", "{to}"]
+//! stop-grace = 10
+//! connects-to = []
+//!
+//! [node.health]
+//! listen = "http"
+//! path = "/node/version"
+//!
+//! [node.areas.values]
+//! schema = 2
+//! migrate = ["bin/examplenode", "migrate", "--area", "values", "--state", "{state}", "--from", "{from}", "--to", "{to}"]
+//! ```
+//!
+//! The first word of every command is a path inside the artifact. `{state}` is the state directory,
+//! `{to}` and `{from}` are a directory (checkpoint) or schema numbers (migrate).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Area;
+
+/// How a product runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct NodeSpec {
+    /// Program and arguments. The program is a path inside the artifact.
+    pub command: Vec<String>,
+    /// Listening sockets by name. The supervisor opens them and passes them by `LISTEN_FDS`, in name order,
+    /// with the names in `LISTEN_FDNAMES`. The operator's configuration may move an address.
+    #[serde(default)]
+    pub listen: BTreeMap<String, SocketAddr>,
+    /// How the node says that it is ready.
+    #[serde(default)]
+    pub ready: Ready,
+    /// Asked after readiness, in the shadow and in probation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// Writes a consistent copy of the state to the directory `{to}` while the node runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Vec<String>>,
+    /// Seconds between TERM and the operator being asked; 1 to 600.
+    #[serde(default = "ten")]
+    pub stop_grace: u32,
+    /// Destinations (`HOST:PORT`) that it may try to reach; anything else fails the shadow.
+    #[serde(default)]
+    pub connects_to: Vec<String>,
+    /// Areas of state, each with its own schema version.
+    #[serde(default)]
+    pub areas: BTreeMap<Area, AreaSpec>,
+    /// Extra environment variables.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+}
+
+/// How a node says that it is ready.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ready {
+    /// `READY=1` to `NOTIFY_SOCKET` (`sd_notify(3)`).
+    #[default]
+    Notify,
+    /// The process runs and its first listening socket takes a connection and answers the health probe, or,
+    /// without one, keeps the connection open.
+    Connect,
+}
+
+/// An HTTP request that a healthy node answers with 200.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Health {
+    /// Which listening socket, by name.
+    pub listen: String,
+    /// The path, beginning with `/`.
+    pub path: String,
+}
+
+/// One area of state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AreaSpec {
+    /// The schema version that this release reads and writes; from 1.
+    pub schema: u32,
+    /// Brings the area from schema `{from}` to `{to}`, forward or back. Idempotent, re-runnable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migrate: Option<Vec<String>>,
+}
+
+fn ten() -> u32 {
+    10
+}
+
+/// A `[node]` section that makes no sense.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum BadNode {
+    /// A command is empty, absolute, or leaves the artifact.
+    #[error("[node] {what} begins with {program:?}, which is not a path inside the artifact")]
+    Program {
+        /// Which command.
+        what: String,
+        /// Its first word.
+        program: String,
+    },
+    /// The health probe names a socket that is not listed.
+    #[error("[node.health] asks the socket {0:?}, which is not in [node] listen")]
+    NoSuchSocket(String),
+    /// A value is out of its range.
+    #[error("[node] {0}")]
+    Range(&'static str),
+}
+
+impl NodeSpec {
+    /// Checks what the types cannot say.
+    ///
+    /// # Errors
+    /// The first thing that makes no sense.
+    pub fn check(&self) -> Result<(), BadNode> {
+        inside("command", &self.command)?;
+        if let Some(checkpoint) = &self.checkpoint {
+            inside("checkpoint", checkpoint)?;
+        }
+        for (area, spec) in &self.areas {
+            if let Some(migrate) = &spec.migrate {
+                inside(&format!("areas.{area}.migrate"), migrate)?;
+            }
+            if spec.schema == 0 {
+                return Err(BadNode::Range("schema versions begin at 1"));
+            }
+        }
+        if let Some(health) = &self.health {
+            if !self.listen.contains_key(&health.listen) {
+                return Err(BadNode::NoSuchSocket(health.listen.clone()));
+            }
+            let plain = |c: char| c.is_ascii_graphic();
+            if !health.path.starts_with('/') || !health.path.chars().all(plain) {
+                return Err(BadNode::Range("health.path must begin with / and hold no space"));
+            }
+        }
+        if !(1..=600).contains(&self.stop_grace) {
+            return Err(BadNode::Range("stop-grace is 1 to 600 seconds"));
+        }
+        let names = self.listen.keys().all(|n| {
+            !n.is_empty()
+                && n.len() <= 64
+                && n.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        });
+        if !names || self.listen.len() > 16 {
+            return Err(BadNode::Range(
+                "listen takes at most 16 sockets with names of letters, digits and '-'",
+            ));
+        }
+        let reserved =
+            ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "LD_PRELOAD"];
+        if self
+            .environment
+            .keys()
+            .any(|k| reserved.contains(&k.as_str()) || k.contains('=') || k.is_empty())
+        {
+            return Err(BadNode::Range(
+                "environment may not set LISTEN_*, NOTIFY_SOCKET or LD_PRELOAD",
+            ));
+        }
+        if self.ready == Ready::Connect && self.listen.is_empty() {
+            return Err(BadNode::Range("ready = \"connect\" needs a listening socket"));
+        }
+        Ok(())
+    }
+}
+
+fn inside(what: &str, command: &[String]) -> Result<(), BadNode> {
+    let program = command.first().cloned().unwrap_or_default();
+    let segments = program.split('/').all(|s| !s.is_empty() && s != "." && s != "..");
+    if segments && !program.contains(['{', '\0', '\\']) {
+        return Ok(());
+    }
+    Err(BadNode::Program { what: what.to_owned(), program })
+}
+
+/// A command with its `{…}` placeholders filled in. Unknown placeholders stay as they are.
+pub fn fill(command: &[String], values: &[(&str, &str)]) -> Vec<String> {
+    command
+        .iter()
+        .map(|word| values.iter().fold(word.clone(), |w, (k, v)| w.replace(&format!("{{{k}}}"), v)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(program: &str) -> NodeSpec {
+        serde_json::from_value(serde_json::json!({ "command": [program] })).unwrap()
+    }
+
+    #[test]
+    fn a_program_outside_the_artifact_is_refused() {
+        assert!(spec("bin/node").check().is_ok());
+        for bad in ["", "/bin/sh", "../sh", "bin/../../sh", "./x", "bin//x", "{state}/x"] {
+            assert!(spec(bad).check().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn placeholders_are_filled_in_every_word() {
+        let words = ["a".to_owned(), "--to={to}".to_owned()];
+        assert_eq!(fill(&words, &[("to", "2")]), ["a", "--to=2"]);
+    }
+}

@@ -1,0 +1,194 @@
+//! A release: what a target's signed `custom` field says about it.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::node::BadNode;
+use crate::{NodeSpec, Platform, Product, Sha256, Version};
+
+/// The format that this code writes.
+pub const FORMAT: u32 = 1;
+
+/// The key below `custom` in TUF targets metadata.
+pub const NAMESPACE: &str = "countersign";
+
+/// One product, one version, one platform: signed together, so that none can be relabelled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// The format of this object: 1. A node refuses a higher one by name.
+    pub format: u32,
+    /// What it is.
+    pub product: Product,
+    /// Which one.
+    pub version: Version,
+    /// Where it runs.
+    pub platform: Platform,
+    /// The canonical tar: the identity that rebuilders compare.
+    pub artifact: Blob,
+    /// The canonical tar of the source, stored as an input.
+    pub source: Blob,
+    /// SHA-256 of `countersign.toml`.
+    pub recipe: Sha256,
+    /// SHA-256 of `countersign.lock`.
+    pub lock: Sha256,
+    /// What it was built in.
+    pub environment: Environment,
+    /// Every locked input, stored under `inputs/`.
+    pub inputs: Vec<Input>,
+    /// How it runs; absent for what is not a node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeSpec>,
+    /// A barrier: the oldest version that may be followed directly by this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<Version>,
+    /// Wire protocol versions it speaks, oldest and newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<(u32, u32)>,
+    /// How pressing it is.
+    #[serde(default)]
+    pub urgency: Urgency,
+    /// Versions of this product that nodes must leave.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub revokes: BTreeSet<Version>,
+    /// What changed, in a few words.
+    #[serde(default)]
+    pub notes: String,
+}
+
+/// Bytes known by digest and length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blob {
+    /// Their digest.
+    pub sha256: Sha256,
+    /// Their length in bytes.
+    pub length: u64,
+}
+
+/// A locked input.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Input {
+    /// Its name without a host: `crates:NAME@VERSION`, `debian:NAME=VERSION/FILE`.
+    pub name: String,
+    /// Its bytes.
+    #[serde(flatten)]
+    pub blob: Blob,
+}
+
+/// The environment of a build.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environment {
+    /// What kind of environment.
+    pub kind: EnvironmentKind,
+    /// Digest over everything in it.
+    pub sha256: Sha256,
+}
+
+/// What kind of environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EnvironmentKind {
+    /// The machine's own toolchain, read-only and digested. Only a machine with the same one can reproduce it.
+    Host,
+}
+
+/// How pressing a release is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Urgency {
+    /// Whenever it suits.
+    Low,
+    /// The usual.
+    #[default]
+    Normal,
+    /// Soon: the operator's shorter floor applies.
+    Urgent,
+}
+
+/// A release that makes no sense, or is not the one that its target path promises.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum BadRelease {
+    /// Written by a newer Countersign.
+    #[error("release format {0} is newer than this program knows ({FORMAT})")]
+    Newer(u32),
+    /// The path in the targets role promises something else: a relabelled artifact.
+    #[error("target path {path:?} does not belong to {product} {version} {platform}")]
+    Relabelled {
+        /// The path.
+        path: String,
+        /// What the signed release says it is.
+        product: Product,
+        /// What the signed release says it is.
+        version: Version,
+        /// What the signed release says it is.
+        platform: Platform,
+    },
+    /// The role that lists it was given no say over this path.
+    #[error("target path {path:?} is outside of what is delegated to the role that lists it")]
+    NotDelegated {
+        /// The path.
+        path: String,
+    },
+    /// No `custom.countersign` object, or not of this shape.
+    #[error("target {path:?} carries no release: {reason}")]
+    NoRelease {
+        /// The path.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Its `[node]` makes no sense.
+    #[error(transparent)]
+    Node(#[from] BadNode),
+}
+
+impl Release {
+    /// The TUF target path: `PRODUCT/VERSION/PRODUCT-VERSION-PLATFORM.tar.zst`.
+    pub fn target_path(&self) -> String {
+        let Self { product, version, .. } = self;
+        format!("{product}/{version}/{}", self.file_name())
+    }
+
+    /// The artifact's file name.
+    pub fn file_name(&self) -> String {
+        let Self { product, version, platform, .. } = self;
+        format!("{product}-{version}-{platform}.tar.zst")
+    }
+
+    /// Reads the release below a target's `custom` field and binds it to the target's path.
+    ///
+    /// # Errors
+    /// The field is missing or malformed, newer than this program, or belongs to another path.
+    pub fn from_custom(path: &str, custom: Option<&serde_json::Value>) -> Result<Self, BadRelease> {
+        let no = |reason: String| BadRelease::NoRelease { path: path.to_owned(), reason };
+        let value = custom
+            .and_then(|c| c.get(NAMESPACE))
+            .ok_or_else(|| no(format!("no {NAMESPACE:?} in its custom field")))?;
+        let format = value.get("format").and_then(serde_json::Value::as_u64).unwrap_or(0);
+        if format != u64::from(FORMAT) {
+            return Err(BadRelease::Newer(u32::try_from(format).unwrap_or(u32::MAX)));
+        }
+        let release: Self = serde_json::from_value(value.clone()).map_err(|e| no(e.to_string()))?;
+        if release.target_path() != path {
+            let Self { product, version, platform, .. } = release;
+            return Err(BadRelease::Relabelled {
+                path: path.to_owned(),
+                product,
+                version,
+                platform,
+            });
+        }
+        if let Some(node) = &release.node {
+            node.check()?;
+        }
+        Ok(release)
+    }
+
+    /// The `custom` field that carries this release.
+    ///
+    /// # Errors
+    /// Never for a release that was read by [`Release::from_custom`].
+    pub fn to_custom(&self) -> Result<serde_json::Value, serde_json::Error> {
+        Ok(serde_json::json!({ NAMESPACE: serde_json::to_value(self)? }))
+    }
+}

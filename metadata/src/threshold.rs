@@ -1,0 +1,95 @@
+//! The one place where signatures are counted: distinct public keys, never key identifiers.
+
+use std::collections::BTreeSet;
+
+use crate::PublicKey;
+
+/// Why a set of signatures is not enough.
+#[derive(Debug, thiserror::Error)]
+pub enum NotEnough {
+    /// A threshold of zero would let anything pass.
+    #[error("a threshold of 0 lets anything pass")]
+    Zero,
+    /// Fewer distinct authorised keys have signed than are needed.
+    #[error("{found} of {needed} needed keys have signed")]
+    Below {
+        /// Distinct authorised keys with a valid signature.
+        found: usize,
+        /// The threshold.
+        needed: usize,
+    },
+}
+
+/// Proof that at least `threshold` distinct authorised keys signed one message.
+#[derive(Clone, Debug)]
+pub struct Quorum(BTreeSet<PublicKey>);
+
+impl Quorum {
+    /// The keys whose signatures verified.
+    pub fn signers(&self) -> impl Iterator<Item = &PublicKey> {
+        self.0.iter()
+    }
+}
+
+/// The distinct `authorised` keys with a valid signature over `message`. Others' signatures are ignored.
+pub fn signers<'a>(
+    message: &[u8],
+    authorised: &BTreeSet<PublicKey>,
+    signatures: impl IntoIterator<Item = (PublicKey, &'a [u8])>,
+) -> BTreeSet<PublicKey> {
+    signatures
+        .into_iter()
+        .filter(|(key, signature)| {
+            authorised.contains(key) && key.verify(message, signature).is_ok()
+        })
+        .map(|(key, _)| key)
+        .collect()
+}
+
+/// Counts distinct `authorised` keys with a valid signature over `message`.
+///
+/// # Errors
+/// There are fewer than `threshold` of them, or the threshold is zero.
+pub fn count<'a>(
+    message: &[u8],
+    authorised: &BTreeSet<PublicKey>,
+    threshold: usize,
+    signatures: impl IntoIterator<Item = (PublicKey, &'a [u8])>,
+) -> Result<Quorum, NotEnough> {
+    if threshold == 0 {
+        return Err(NotEnough::Zero);
+    }
+    let found = signers(message, authorised, signatures);
+    if found.len() < threshold {
+        return Err(NotEnough::Below { found: found.len(), needed: threshold });
+    }
+    Ok(Quorum(found))
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+
+    use super::*;
+
+    fn pair(seed: u8) -> (PublicKey, Ed25519KeyPair) {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
+        let raw = pair.public_key().as_ref().try_into().unwrap();
+        (PublicKey::from_parts([seed; 8], raw), pair)
+    }
+
+    #[test]
+    fn one_key_under_two_numbers_counts_once() {
+        let (alice, secret) = pair(1);
+        let twin = PublicKey::from_parts([9; 8], *alice.as_bytes());
+        let (bob, _) = pair(2);
+        let signature = secret.sign(b"m");
+        let signatures = [(alice, signature.as_ref()), (twin, signature.as_ref())];
+        let authorised = BTreeSet::from([alice, twin, bob]);
+        let error = count(b"m", &authorised, 2, signatures).unwrap_err();
+        assert!(matches!(error, NotEnough::Below { found: 1, needed: 2 }));
+        assert!(matches!(count(b"m", &authorised, 0, signatures), Err(NotEnough::Zero)));
+        assert_eq!(count(b"m", &authorised, 1, signatures).unwrap().signers().count(), 1);
+        assert!(count(b"other", &authorised, 1, signatures).is_err());
+    }
+}

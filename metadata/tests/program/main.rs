@@ -1,0 +1,13 @@
+//! The program `countersign-metadata`, run as people run it, with real signatures by a signer command.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::disallowed_methods, reason = "tests meet disk, clock and network")]
+
+#[path = "../common/key.rs"]
+mod key;
+
+mod interrupted;
+mod journey;
+mod refusals;
+mod serve;
+mod site;

@@ -1,0 +1,78 @@
+//! Expired roles, and files that do not belong together.
+
+use countersign_metadata::layout;
+use countersign_metadata::trust::TrustError;
+
+use crate::simulator::{LATER, NOW, PAST, Simulator, now, pin, product};
+use crate::{expired, refresh};
+
+#[test]
+fn freeze_expired_top_level_roles_are_named() {
+    for role in ["root", "targets", "snapshot", "timestamp"] {
+        let mut simulator = Simulator::new();
+        let expiring = match role {
+            "root" => &mut simulator.root,
+            "targets" => &mut simulator.targets,
+            "snapshot" => &mut simulator.snapshot,
+            _ => &mut simulator.timestamp,
+        };
+        expiring.signed["expires"] = PAST.into();
+        simulator.publish_root();
+        simulator.publish();
+        expired(refresh(&mut simulator).unwrap_err(), role);
+    }
+}
+
+#[test]
+fn freeze_expiry_is_the_moment_itself() {
+    let mut simulator = Simulator::new();
+    simulator.timestamp.signed["expires"] = NOW.into();
+    simulator.publish();
+    expired(refresh(&mut simulator).unwrap_err(), "timestamp");
+}
+
+#[test]
+fn freeze_the_same_timestamp_served_for_ever() {
+    let mut simulator = Simulator::new();
+    let mut trust = simulator.client();
+    expired(trust.refresh(LATER.parse().unwrap(), &mut simulator).unwrap_err(), "root");
+    simulator.timestamp.signed["expires"] = "2026-11-21T00:00:00Z".into();
+    simulator.bump();
+    trust.refresh(now(), &mut simulator).unwrap();
+    let tomorrow = "2026-11-22T00:00:00Z".parse().unwrap();
+    expired(trust.refresh(tomorrow, &mut simulator).unwrap_err(), "timestamp");
+    expired(trust.releases(&product("demo"), tomorrow, &mut simulator).unwrap_err(), "timestamp");
+}
+
+#[test]
+fn mix_and_match_of_versions() {
+    for role in ["snapshot", "targets"] {
+        let mut simulator = Simulator::new();
+        let old = simulator.files[&layout::metadata(role, 1)].clone();
+        simulator.targets.set_version(2);
+        simulator.bump();
+        simulator.put(role, 2, old);
+        let error = refresh(&mut simulator).unwrap_err();
+        assert!(matches!(&error, TrustError::OtherBytes { role: r, .. } if r == role), "{error:?}");
+        assert!(error.retry(), "a publisher may be at work");
+    }
+}
+
+#[test]
+fn wrong_snapshot_hash() {
+    let mut simulator = Simulator::new();
+    simulator.timestamp.signed["meta"]["snapshot.json"]["hashes"]["sha256"] = "0".repeat(64).into();
+    simulator.files.insert(layout::TIMESTAMP.to_owned(), simulator.timestamp.bytes());
+    let error = refresh(&mut simulator).unwrap_err();
+    assert!(matches!(error, TrustError::OtherBytes { role, .. } if role == "snapshot"));
+}
+
+#[test]
+fn a_file_whose_version_is_not_the_pinned_one() {
+    let mut simulator = Simulator::new();
+    let bytes = simulator.targets.bytes();
+    simulator.snapshot.signed["meta"]["targets.json"] = pin(7, &bytes);
+    simulator.put("targets", 7, bytes);
+    simulator.publish_snapshot();
+    assert!(refresh(&mut simulator).is_err());
+}

@@ -1,0 +1,80 @@
+//! Hides the vDSO from a program that has just been executed, so that it asks the kernel the time.
+//!
+//! The page stays mapped, since signal handlers return through it on some architectures; only the
+//! auxiliary vector, from which every C library and Go learn where it is, says nothing about it.
+//!
+//! ```text
+//! sp -> argc | argv … | 0 | environment … | 0 | (type, value) … | (0, 0)
+//! ```
+
+use std::io;
+
+use nix::errno::Errno;
+use nix::unistd::Pid;
+
+use super::is;
+use super::memory::{self, WORD};
+
+/// The types of linux/auxvec.h as they are on the stack.
+const AT_NULL: i64 = libc::AT_NULL as i64;
+const AT_IGNORE: i64 = libc::AT_IGNORE as i64;
+const AT_SYSINFO_EHDR: i64 = libc::AT_SYSINFO_EHDR as i64;
+
+/// Words of arguments and environment that are looked through. The kernel allows 6 MiB of them.
+const LIMIT: usize = 1 << 20;
+
+/// Rewrites the auxiliary vector of `pid`, stopped by its `execve` with the stack pointer `stack`.
+///
+/// A stack that is not of 64-bit words ends in nonsense, which is no error: the filter kills such a
+/// program at its first system call.
+pub(super) fn hide(pid: Pid, stack: u64) -> io::Result<()> {
+    match entry(&mut Words { pid, next: stack, page: Vec::new(), left: LIMIT }) {
+        Ok(Some(address)) => memory::write(pid, address, &AT_IGNORE.to_ne_bytes()),
+        Ok(None) => Ok(()), // A kernel started with vdso=0.
+        Err(error) if is(&error, Errno::EFAULT) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The address of the type word of `AT_SYSINFO_EHDR`.
+fn entry(words: &mut Words) -> io::Result<Option<u64>> {
+    let arguments = words.next()?;
+    for _ in 0..=arguments {
+        words.next()?;
+    }
+    while words.next()? != 0 {}
+    loop {
+        let address = words.next;
+        match words.next()? {
+            AT_SYSINFO_EHDR => return Ok(Some(address)),
+            AT_NULL => return Ok(None),
+            _ => words.next()?,
+        };
+    }
+}
+
+/// The words from an address upwards, read a page at a time: the stack may end with any page.
+struct Words {
+    pid: Pid,
+    /// The address of the next word.
+    next: u64,
+    /// What was read and not yet given, the next word last.
+    page: Vec<i64>,
+    left: usize,
+}
+
+impl Words {
+    const PAGE: u64 = 4096;
+
+    fn next(&mut self) -> io::Result<i64> {
+        if self.page.is_empty() {
+            let bytes = (Self::PAGE - self.next % Self::PAGE) as usize;
+            self.page = vec![0; bytes / WORD];
+            memory::read(self.pid, self.next, &mut self.page)?;
+            self.page.reverse();
+        }
+        self.left = self.left.checked_sub(1).ok_or(Errno::EFAULT)?;
+        self.next += WORD as u64;
+        self.page.pop().ok_or_else(|| Errno::EFAULT.into())
+    }
+}

@@ -1,0 +1,73 @@
+//! What can a payload touch? Isolation for hermetic builds and shadow runs, as root and as a plain user.
+//!
+//! A program that uses sandboxes begins its `main` with [`init_if_asked`]: a sandbox's own processes are
+//! this program, executed again.
+//!
+//! ```no_run
+//! use countersign_sandbox::{Mount, Network, Sandbox};
+//!
+//! fn main() -> Result<(), countersign_sandbox::Error> {
+//!     countersign_sandbox::init_if_asked();
+//!     let ended = Sandbox::new(vec!["/usr/bin/id".into()])
+//!         .mount(Mount::ReadOnly { from: "/usr".into(), to: "/usr".into() })
+//!         .mount(Mount::Link { to: "/lib64".into(), target: "usr/lib64".into() })
+//!         .network(Network::Sinkhole)
+//!         .run()?;
+//!     assert!(ended.attempts.is_empty(), "it phoned home");
+//!     Ok(())
+//! }
+//! ```
+//!
+//! There is one mode: what the kernel or the caller's rights lack is [`Error::Missing`], by name.
+//!
+//! What is not hidden: `uname`, `sysinfo` and CPUID tell of the machine; `/proc/self/mountinfo` of where
+//! mounts came from. Programs may be executed from memory (`memfd_create`), as from any directory that the
+//! payload may write: what it may execute is bounded by what it may do, not by where the program lies. A
+//! payload that listens on a wildcard address and dials a sinkhole address with the same port reaches
+//! itself; the attempt is counted all the same.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("countersign-sandbox needs Linux");
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+compile_error!("countersign-sandbox knows the system calls of x86_64 and aarch64 only");
+
+mod attempt;
+mod capability;
+mod clock;
+mod error;
+mod link;
+mod net;
+mod options;
+mod running;
+mod spec;
+mod stage;
+mod sys;
+mod wire;
+
+use std::os::unix::net::UnixStream;
+
+pub use attempt::{Attempt, Protocol};
+pub use capability::{Capability, capabilities};
+pub use error::Error;
+pub use options::{Clock, Identity, Limits, Machine, Mount, Network};
+pub use running::{Ended, Exit, Readiness, Running, Usage};
+pub use spec::Sandbox;
+
+/// The name under which this program is executed again.
+const KEEPER: &str = "countersign-sandbox-init";
+
+/// Takes over when this process was started as a sandbox's own, and does not return then. Must be the first
+/// statement of `main` in every program that uses sandboxes; else it does nothing.
+pub fn init_if_asked() {
+    if !asked() {
+        return;
+    }
+    // The caller passed the one end of a socket as standard input.
+    stage::run(&UnixStream::from(sys::own(libc::STDIN_FILENO)));
+    std::process::exit(0)
+}
+
+/// Whether this process was started by [`Running`] of another one.
+fn asked() -> bool {
+    std::env::args_os().next().is_some_and(|name| name == KEEPER)
+}

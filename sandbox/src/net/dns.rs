@@ -1,0 +1,258 @@
+//! The name server: every name has an address, and the ledger knows which name an address stands for.
+
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::socket::sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo};
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, SockType, SockaddrStorage, bind, recvmsg,
+    sendmsg, setsockopt,
+};
+
+use super::ledger::Ledger;
+use super::sockets;
+
+/// The port of name servers, at every address.
+pub(crate) const PORT: u16 = 53;
+
+const A: u16 = 1;
+const AAAA: u16 = 28;
+const CLASS_IN: u16 = 1;
+const SECONDS_TO_LIVE: u32 = 60;
+
+/// The name server's sockets, one of each kind for each family.
+#[derive(Debug)]
+pub(crate) struct NameServer {
+    datagrams: Vec<OwnedFd>,
+    streams: Vec<TcpListener>,
+}
+
+impl NameServer {
+    /// Binds port 53 of all addresses.
+    pub(crate) fn bind(ipv6: bool) -> io::Result<Self> {
+        let mut server = Self { datagrams: Vec::new(), streams: Vec::new() };
+        let any: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+        for any in any.into_iter().take(if ipv6 { 2 } else { 1 }) {
+            let address = SocketAddr::new(any, PORT);
+            let socket = sockets::new(&address, SockType::Datagram)?;
+            // A question tells which address it was sent to, and the answer comes from there.
+            if any.is_ipv4() {
+                setsockopt(&socket, Ipv4PacketInfo, &true)?;
+            } else {
+                setsockopt(&socket, Ipv6RecvPacketInfo, &true)?;
+            }
+            bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
+            server.datagrams.push(socket);
+            server.streams.push(TcpListener::from(sockets::listen(&address)?));
+        }
+        Ok(server)
+    }
+
+    /// Answers until the process ends.
+    pub(crate) fn serve(self, ledger: &Arc<Ledger>) -> io::Result<()> {
+        for socket in self.datagrams {
+            let ledger = Arc::clone(ledger);
+            std::thread::Builder::new()
+                .name("names".to_owned())
+                .spawn(move || while answer_datagram(&socket, &ledger).is_ok() {})?;
+        }
+        for listener in self.streams {
+            let ledger = Arc::clone(ledger);
+            std::thread::Builder::new().name("names".to_owned()).spawn(move || {
+                for stream in listener.incoming().flatten() {
+                    // A payload that asks badly is only not answered.
+                    _ = answer_stream(stream, &ledger);
+                }
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn answer_datagram(socket: &OwnedFd, ledger: &Ledger) -> io::Result<()> {
+    let mut buffer = [0; 1500];
+    let mut control = nix::cmsg_space!(libc::in6_pktinfo, libc::in_pktinfo);
+    let (length, from, asked) = {
+        let mut parts = [IoSliceMut::new(&mut buffer)];
+        let message = match recvmsg::<SockaddrStorage>(
+            socket.as_raw_fd(),
+            &mut parts,
+            Some(&mut control),
+            MsgFlags::empty(),
+        ) {
+            Ok(message) => message,
+            // Errors of earlier answers (nobody waits any more) are reported here too.
+            Err(Errno::EBADF | Errno::EINVAL | Errno::ENOTSOCK) => {
+                return Err(io::Error::last_os_error());
+            }
+            Err(_) => return Ok(()),
+        };
+        (message.bytes, message.address, message.cmsgs()?.next())
+    };
+    let Some(from) = from else { return Ok(()) };
+    let Some(answer) = buffer.get(..length).and_then(|question| answer(question, ledger)) else {
+        return Ok(());
+    };
+    let parts = [IoSlice::new(&answer)];
+    let flags = MsgFlags::empty();
+    // Nobody waiting for an answer is no error of ours.
+    _ = match asked {
+        Some(ControlMessageOwned::Ipv4PacketInfo(info)) => {
+            let back = libc::in_pktinfo {
+                ipi_ifindex: 0,
+                ipi_spec_dst: info.ipi_addr,
+                ipi_addr: libc::in_addr { s_addr: 0 },
+            };
+            sendmsg(
+                socket.as_raw_fd(),
+                &parts,
+                &[ControlMessage::Ipv4PacketInfo(&back)],
+                flags,
+                Some(&from),
+            )
+        }
+        Some(ControlMessageOwned::Ipv6PacketInfo(info)) => {
+            let back = libc::in6_pktinfo { ipi6_addr: info.ipi6_addr, ipi6_ifindex: 0 };
+            sendmsg(
+                socket.as_raw_fd(),
+                &parts,
+                &[ControlMessage::Ipv6PacketInfo(&back)],
+                flags,
+                Some(&from),
+            )
+        }
+        _ => Ok(0),
+    };
+    Ok(())
+}
+
+fn answer_stream(mut stream: TcpStream, ledger: &Ledger) -> io::Result<()> {
+    let patience = Some(Duration::from_secs(2));
+    stream.set_read_timeout(patience)?;
+    stream.set_write_timeout(patience)?;
+    let server = stream.local_addr()?.ip();
+    let mut length = [0; 2];
+    stream.read_exact(&mut length)?;
+    let mut question = vec![0; usize::from(u16::from_be_bytes(length))];
+    stream.read_exact(&mut question)?;
+    if let Some(parsed) = Question::parse(&question) {
+        ledger.note_question(server, &parsed.name);
+    }
+    if let Some(answer) = answer(&question, ledger) {
+        let length = u16::try_from(answer.len()).map_err(io::Error::other)?;
+        stream.write_all(&[&length.to_be_bytes(), answer.as_slice()].concat())?;
+    }
+    Ok(())
+}
+
+/// The first question of a message.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Question {
+    /// Lower case, without the final dot; unusual bytes as `\DDD`.
+    pub(crate) name: String,
+    kind: u16,
+    class: u16,
+    /// Where the question section ends.
+    end: usize,
+}
+
+impl Question {
+    /// Reads a query; `None` for answers and for what is no DNS.
+    pub(crate) fn parse(message: &[u8]) -> Option<Self> {
+        let is_answer = message.get(2)? & 0x80 != 0;
+        let questions = u16::from_be_bytes([*message.get(4)?, *message.get(5)?]);
+        if is_answer || questions == 0 {
+            return None;
+        }
+        let mut at = 12;
+        let mut name = String::new();
+        loop {
+            let length = usize::from(*message.get(at)?);
+            at += 1;
+            if length == 0 {
+                break;
+            }
+            // RFC 1035 4.1.4: the upper two bits are for pointers, which a question does not need.
+            if length > 63 || at + length > 12 + 255 {
+                return None;
+            }
+            if !name.is_empty() {
+                name.push('.');
+            }
+            for byte in message.get(at..at + length)? {
+                match byte.to_ascii_lowercase() {
+                    plain @ (b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_') => {
+                        name.push(char::from(plain))
+                    }
+                    other => name.push_str(&format!("\\{other:03}")),
+                }
+            }
+            at += length;
+        }
+        let kind = u16::from_be_bytes([*message.get(at)?, *message.get(at + 1)?]);
+        let class = u16::from_be_bytes([*message.get(at + 2)?, *message.get(at + 3)?]);
+        Some(Self { name, kind, class, end: at + 4 })
+    }
+}
+
+/// The answer: an address for A and AAAA, an empty yes for every other type.
+fn answer(message: &[u8], ledger: &Ledger) -> Option<Vec<u8>> {
+    const ANSWER_AND_RECURSION: u16 = 0x8180;
+    const SERVER_FAILURE: u16 = 2;
+    const NAME_OF_QUESTION: u16 = 0xc00c;
+    let question = Question::parse(message)?;
+    let addresses = ledger.resolve(&question.name);
+    let data = match (addresses, question.kind, question.class) {
+        (Some((v4, _)), A, CLASS_IN) => v4.octets().to_vec(),
+        (Some((_, v6)), AAAA, CLASS_IN) => v6.octets().to_vec(),
+        _ => Vec::new(),
+    };
+    let failure = if addresses.is_none() { SERVER_FAILURE } else { 0 };
+
+    let mut answer = message.get(..2)?.to_vec();
+    for field in [ANSWER_AND_RECURSION | failure, 1, u16::from(!data.is_empty()), 0, 0] {
+        answer.extend(field.to_be_bytes());
+    }
+    answer.extend(message.get(12..question.end)?);
+    if !data.is_empty() {
+        answer.extend(NAME_OF_QUESTION.to_be_bytes());
+        answer.extend(question.kind.to_be_bytes());
+        answer.extend(CLASS_IN.to_be_bytes());
+        answer.extend(SECONDS_TO_LIVE.to_be_bytes());
+        answer.extend(u16::try_from(data.len()).ok()?.to_be_bytes());
+        answer.extend(data);
+    }
+    Some(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUERY: &[u8] =
+        b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x04Home\x07example\x00\x00\x01\x00\x01";
+
+    #[test]
+    fn a_question_is_answered_with_the_address_of_its_name() {
+        let ledger = Ledger::new(Vec::new());
+        let reply = answer(QUERY, &ledger).unwrap();
+        let (v4, _) = ledger.resolve("home.example").unwrap();
+        assert_eq!(reply[..2], [0x12, 0x34]);
+        assert_eq!(reply[6..8], [0, 1]);
+        assert_eq!(reply[reply.len() - 4..], v4.octets());
+    }
+
+    #[test]
+    fn cut_off_and_endless_questions_are_not_answered() {
+        for length in 0..QUERY.len() {
+            assert_eq!(Question::parse(&QUERY[..length]), None);
+        }
+        let mut endless = QUERY[..12].to_vec();
+        endless.extend(b"\x3fa".iter().cycle().take(4096));
+        assert_eq!(Question::parse(&endless), None);
+    }
+}

@@ -1,0 +1,248 @@
+//! The ledger: every attempt once with its count, and which address was handed out for which name.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::packet::{Inside, Packet};
+use super::{dns, eye};
+use crate::attempt::{Attempt, Protocol};
+
+/// Different attempts kept; more are counted as unaccounted.
+const MOST_ATTEMPTS: usize = 65_536;
+
+/// Names that get an address; later ones do not resolve.
+const MOST_NAMES: u32 = 100_000;
+
+/// The first address handed out, in 198.18.0.0/15, which is set aside for tests of networks (RFC 2544).
+const FIRST_V4: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 0);
+
+/// The same in a unique local range (RFC 4193).
+const FIRST_V6: Ipv6Addr = Ipv6Addr::new(0xfdc5, 0xc0de, 0, 0, 0, 0, 0, 0x100);
+
+/// What has been seen so far, shared by the eye, the name server and the control channel.
+#[derive(Debug)]
+pub(crate) struct Ledger(Mutex<Book>);
+
+#[derive(Debug)]
+struct Book {
+    start: Instant,
+    attempts: HashMap<Key, (Duration, u64)>,
+    names: HashMap<String, u32>,
+    by_number: Vec<String>,
+    /// Source port and destination of connections made for the caller.
+    probes: HashSet<(u16, SocketAddr)>,
+    declared: Vec<SocketAddr>,
+    seen: Seen,
+}
+
+type Key = (Protocol, IpAddr, Option<u16>, Option<String>);
+
+/// Packets seen, whether attempts or not, to be compared with the kernel's counters.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) connections: u64,
+    pub(crate) datagrams: u64,
+    pub(crate) echoes: u64,
+    /// Attempts that the ledger had no room for.
+    pub(crate) unlisted: u64,
+}
+
+impl Ledger {
+    /// An empty ledger; connections to `declared` addresses are the payload's business.
+    pub(crate) fn new(declared: Vec<SocketAddr>) -> Self {
+        Self(Mutex::new(Book {
+            start: Instant::now(),
+            attempts: HashMap::new(),
+            names: HashMap::new(),
+            by_number: Vec::new(),
+            probes: HashSet::new(),
+            declared,
+            seen: Seen::default(),
+        }))
+    }
+
+    /// The payload starts now.
+    pub(crate) fn start(&self) {
+        self.book().start = Instant::now();
+    }
+
+    /// A connection that is about to be made for the caller.
+    pub(crate) fn expect_probe(&self, from: u16, to: SocketAddr) {
+        self.book().probes.insert((from, to));
+    }
+
+    /// Notes a packet.
+    pub(crate) fn note(&self, packet: &Packet<'_>) {
+        self.book().note(packet);
+    }
+
+    /// Notes a question that came to the name server by a connection.
+    pub(crate) fn note_question(&self, server: IpAddr, name: &str) {
+        self.book().count((Protocol::Dns, server, Some(dns::PORT), Some(name.to_owned())));
+    }
+
+    /// The addresses which stand for a name; `None` when there are too many names.
+    pub(crate) fn resolve(&self, name: &str) -> Option<(Ipv4Addr, Ipv6Addr)> {
+        let mut book = self.book();
+        let known = book.names.get(name).copied();
+        let number = match known {
+            Some(number) => number,
+            None => {
+                let number =
+                    u32::try_from(book.by_number.len()).ok().filter(|n| *n < MOST_NAMES)?;
+                book.names.insert(name.to_owned(), number);
+                book.by_number.push(name.to_owned());
+                number
+            }
+        };
+        let v4 = Ipv4Addr::from(u32::from(FIRST_V4) + number);
+        let v6 = Ipv6Addr::from(u128::from(FIRST_V6) + u128::from(number));
+        Some((v4, v6))
+    }
+
+    /// All attempts so far, by the time of the first.
+    pub(crate) fn attempts(&self) -> Vec<Attempt> {
+        let book = self.book();
+        let mut attempts: Vec<Attempt> = book
+            .attempts
+            .iter()
+            .map(|((protocol, destination, port, name), (after, count))| Attempt {
+                after: *after,
+                protocol: *protocol,
+                destination: *destination,
+                port: *port,
+                name: name.clone().or_else(|| book.name_of(*destination)),
+                count: *count,
+            })
+            .collect();
+        attempts.sort_by(|a, b| {
+            (a.after, a.protocol, a.destination, a.port).cmp(&(
+                b.after,
+                b.protocol,
+                b.destination,
+                b.port,
+            ))
+        });
+        attempts
+    }
+
+    /// How much was seen.
+    pub(crate) fn seen(&self) -> Seen {
+        self.book().seen
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        // No code panics while it holds the lock, so a poisoned ledger is a whole one.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    fn note(&mut self, packet: &Packet<'_>) {
+        let to = packet.destination;
+        let target = packet.target();
+        let declared = target.is_some_and(|target| self.declared.contains(&target));
+        let ours = eye::is_loopback(to) || declared;
+        match packet.inside {
+            Inside::Syn { from, to: port } => {
+                self.seen.connections += 1;
+                let probe = target.is_some_and(|target| self.probes.contains(&(from, target)));
+                if !ours && !probe {
+                    self.count((Protocol::Tcp, to, Some(port), None));
+                }
+            }
+            Inside::Udp { from, to: port, content } => {
+                self.seen.datagrams += 1;
+                // Port 53 is the name server's alone, so what comes from it are its answers.
+                if eye::is_loopback(to) || from == dns::PORT {
+                    return;
+                }
+                let question = if port == dns::PORT { dns::Question::parse(content) } else { None };
+                match question {
+                    Some(question) => {
+                        self.count((Protocol::Dns, to, Some(port), Some(question.name)))
+                    }
+                    None => self.count((Protocol::Udp, to, Some(port), None)),
+                }
+            }
+            Inside::Icmp { echo } => {
+                self.seen.echoes += u64::from(echo);
+                if !ours {
+                    self.count((Protocol::Icmp, to, None, None));
+                }
+            }
+            Inside::Other(protocol) if !ours => {
+                self.count((Protocol::Other(protocol), to, None, None))
+            }
+            Inside::Other(_) | Inside::Nothing => {}
+        }
+    }
+
+    fn count(&mut self, key: Key) {
+        let full = self.attempts.len() >= MOST_ATTEMPTS;
+        let after = self.start.elapsed();
+        match self.attempts.get_mut(&key) {
+            Some((_, count)) => *count += 1,
+            None if full => self.seen.unlisted += 1,
+            None => {
+                self.attempts.insert(key, (after, 1));
+            }
+        }
+    }
+
+    fn name_of(&self, address: IpAddr) -> Option<String> {
+        let number = match address {
+            IpAddr::V4(v4) => u128::from(u32::from(v4).checked_sub(u32::from(FIRST_V4))?),
+            IpAddr::V6(v6) => u128::from(v6).checked_sub(u128::from(FIRST_V6))?,
+        };
+        self.by_number.get(usize::try_from(number).ok()?).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn syn(from: u16, to: SocketAddr) -> Packet<'static> {
+        Packet { destination: to.ip(), inside: Inside::Syn { from, to: to.port() } }
+    }
+
+    #[test]
+    fn attempts_at_one_place_are_one_line_with_the_name_it_was_handed_out_for() {
+        let ledger = Ledger::new(Vec::new());
+        let (v4, _) = ledger.resolve("home.example").unwrap();
+        let to = SocketAddr::new(v4.into(), 443);
+        ledger.note(&syn(1, to));
+        ledger.note(&syn(2, to));
+        let attempts = ledger.attempts();
+        assert_eq!(attempts.len(), 1);
+        assert_eq!(attempts[0].count, 2);
+        assert_eq!(attempts[0].name.as_deref(), Some("home.example"));
+    }
+
+    #[test]
+    fn talking_to_oneself_and_being_talked_to_are_no_attempts() {
+        let declared: SocketAddr = "10.0.0.1:80".parse().unwrap();
+        let probed: SocketAddr = "10.0.0.2:80".parse().unwrap();
+        let ledger = Ledger::new(vec![declared]);
+        ledger.expect_probe(7, probed);
+        ledger.note(&syn(1, "127.0.0.1:5".parse().unwrap()));
+        ledger.note(&syn(1, "[::1]:5".parse().unwrap()));
+        ledger.note(&syn(1, declared));
+        ledger.note(&syn(7, probed));
+        assert_eq!(ledger.attempts(), []);
+        assert_eq!(ledger.seen().connections, 4);
+        ledger.note(&syn(7, "10.0.0.3:80".parse().unwrap()));
+        assert_eq!(ledger.attempts().len(), 1);
+    }
+
+    #[test]
+    fn a_name_keeps_its_address() {
+        let ledger = Ledger::new(Vec::new());
+        let first = ledger.resolve("a.example");
+        assert_ne!(ledger.resolve("b.example"), first);
+        assert_eq!(ledger.resolve("a.example"), first);
+    }
+}

@@ -1,0 +1,26 @@
+//! The sandbox's own network: loopback, and for a sinkhole the eye, the name server and the ledger.
+//!
+//! ```text
+//! payload --any address--> lo (AnyIP: every address is local) --> refused at once, or the payload itself
+//!                           |                                      port 53: the name server
+//!                           +--> packet socket: the eye --> ledger of attempts
+//! ```
+//!
+//! What counts as an attempt: a connection's first segment, a datagram or a ping to any address but
+//! 127.0.0.0/8 and `::1` (talking to oneself reaches nobody), to a declared listening address, or from
+//! [`Running::connect`](crate::Running::connect).
+
+mod counters;
+mod dns;
+mod eye;
+mod ledger;
+mod packet;
+mod route;
+mod sockets;
+
+pub(crate) use counters::Counters;
+pub(crate) use dns::NameServer;
+pub(crate) use eye::{Eye, packet_socket};
+pub(crate) use ledger::Ledger;
+pub(crate) use route::{loopback_up, sink_everything};
+pub(crate) use sockets::{listen, unconnected};

@@ -1,0 +1,150 @@
+//! The options of a sandbox: mounts, identity, machine, limits, network.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// One thing in the payload's tree. Mounts are made in the given order, so a later one may lie in or
+/// cover an earlier one. `to` is absolute, inside; missing directories above it are made, but never in a
+/// directory of the caller's (a mount point inside another mount must be there already). `from` may be
+/// relative to the caller's working directory.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Mount {
+    /// A file or directory of the caller's, with all that is mounted below it, to be read and executed.
+    /// Symbolic links in `from` are followed. As root, the payload reads it as a stranger: what only its
+    /// owner may read stays unreadable. A socket in it can be connected to.
+    ReadOnly {
+        /// The path outside.
+        from: PathBuf,
+        /// The path inside.
+        to: PathBuf,
+    },
+    /// A scratch directory which the caller gives to the payload. As root, everything in it changes owner
+    /// to the payload's kernel user while it runs, and to the directory's former owner after; set-user-id
+    /// bits are dropped then. A file in it with a hard link outside is refused. As a plain user, the payload
+    /// writes there as the caller.
+    Writable {
+        /// The path outside.
+        from: PathBuf,
+        /// The path inside.
+        to: PathBuf,
+    },
+    /// An empty directory in memory that the payload may write.
+    Tmpfs {
+        /// The path inside.
+        to: PathBuf,
+        /// Its size, in bytes.
+        bytes: u64,
+        /// How many files and directories it holds at most.
+        inodes: u64,
+    },
+    /// A file with this content, read-only like the directory it lies in.
+    File {
+        /// The path inside.
+        to: PathBuf,
+        /// The content.
+        content: Vec<u8>,
+    },
+    /// A symbolic link.
+    Link {
+        /// The path inside.
+        to: PathBuf,
+        /// What it points to, as written.
+        target: PathBuf,
+    },
+    /// An empty, read-only directory.
+    Dir {
+        /// The path inside.
+        to: PathBuf,
+    },
+}
+
+/// Who and where the payload believes it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The user's and the group's name.
+    pub user: String,
+    /// The user id, as seen inside.
+    pub uid: u32,
+    /// The group id, as seen inside.
+    pub gid: u32,
+    /// The host name.
+    pub hostname: String,
+    /// The NIS domain name.
+    pub domain: String,
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self {
+            user: "build".to_owned(),
+            uid: 1000,
+            gid: 1000,
+            hostname: "countersign".to_owned(),
+            domain: "localdomain".to_owned(),
+        }
+    }
+}
+
+/// Which machine the payload believes to run on. Machine id, boot id, memory size, uptime, load and
+/// kernel version in `/proc` and `/etc` are always made up. `uname` and `sysinfo` still tell the truth.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// How many processors `sysconf`, `/sys`, `/proc` and the affinity mask show; `None`: as many as the
+    /// caller may use. More than the caller may use is refused.
+    pub cpus: Option<u32>,
+    /// What time it is.
+    pub clock: Clock,
+    /// Whether addresses are randomised.
+    pub aslr: bool,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self { cpus: None, clock: Clock::Real, aslr: true }
+    }
+}
+
+/// What time it is inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Clock {
+    /// The machine's own time.
+    Real,
+    /// The machine's time plus these seconds.
+    Offset(i64),
+    /// This time, in seconds since 1970, at the payload's start; it advances from there.
+    Held(i64),
+}
+
+/// What the payload may use up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Memory of all processes together, in bytes, by a cgroup; asking for it where none can be had is
+    /// refused. Memory file systems count too.
+    pub memory: Option<u64>,
+    /// Processes and threads at one time.
+    pub processes: u64,
+    /// How long it may run; then it is killed and [`Exit::WallTime`](crate::Exit::WallTime) is the result.
+    pub wall: Option<Duration>,
+    /// The size of any one file written, in bytes.
+    pub file_bytes: u64,
+    /// Open files of one process.
+    pub open_files: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { memory: None, processes: 1024, wall: None, file_bytes: 1 << 40, open_files: 1024 }
+    }
+}
+
+/// What lies beyond the payload's loopback interface. Nothing real, ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Network {
+    /// Nothing: other addresses are unreachable. Attempts are not counted.
+    None,
+    /// A sinkhole: every address is this machine, every name resolves, connections are refused at once,
+    /// and each attempt is counted as an [`Attempt`](crate::Attempt). Port 53 belongs to the sinkhole.
+    Sinkhole,
+}

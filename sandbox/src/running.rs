@@ -1,0 +1,234 @@
+//! A payload that runs, and how it ended.
+
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::PollFlags;
+use nix::sys::socket::sockopt::SocketError;
+use nix::sys::socket::{SockaddrStorage, connect, getsockopt};
+use serde::{Deserialize, Serialize};
+
+use crate::attempt::Attempt;
+use crate::error::Error;
+use crate::link::Link;
+use crate::spec::Sandbox;
+use crate::wire::{self, Errand, Event, Report, Request};
+
+/// How long [`Running::connect`] tries. A listening payload's backlog accepts at once.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A running payload. Dropping it kills everything in the sandbox and waits for that.
+#[derive(Debug)]
+pub struct Running {
+    link: Mutex<Link>,
+}
+
+/// What [`Running::wait_ready`] saw first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// The payload said `READY=1`.
+    Ready,
+    /// The payload ended before.
+    Exited(Exit),
+    /// The deadline passed.
+    TimedOut,
+}
+
+/// How the payload ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Exit {
+    /// By itself, with this exit code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+    /// Killed at the wall limit.
+    WallTime,
+}
+
+/// All that is known when the sandbox is gone.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// How the payload's first process ended. Whatever it had left behind was killed.
+    pub exit: Exit,
+    /// What it tried to reach, by the time of the first try.
+    pub attempts: Vec<Attempt>,
+    /// Connections, datagrams and the like that the kernel's counters know of and the eye did not see:
+    /// more than 0 means that `attempts` is not the whole truth.
+    pub unaccounted: u64,
+    /// What it used up.
+    pub usage: Usage,
+    /// Whether output beyond the limit was dropped.
+    pub output_truncated: bool,
+}
+
+/// What a payload and all of its processes used up.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Usage {
+    /// Processor time, user and system.
+    pub cpu: Duration,
+    /// From start to end.
+    pub wall: Duration,
+    /// The largest resident size of any one process, in bytes.
+    pub max_rss: u64,
+}
+
+impl Running {
+    pub(crate) fn start(sandbox: Sandbox) -> Result<Self, Error> {
+        let Sandbox { mut plan, log } = sandbox;
+        plan.check().map_err(|what| Error::Description { what })?;
+        let failed =
+            |source| Error::Setup { step: "read the working directory".to_owned(), source };
+        plan.make_absolute().map_err(failed)?;
+        let mut link = Link::open(&Errand::Run(Box::new(plan)), log.as_ref().map(AsFd::as_fd))?;
+        // A quick payload may be ready before the news of its start has come.
+        while !matches!(link.next(None)?, Some(Event::Started)) {}
+        Ok(Self { link: Mutex::new(link) })
+    }
+
+    /// Waits until the payload says that it is ready, ends, or `deadline` passes.
+    ///
+    /// # Errors
+    /// [`Error::Lost`].
+    pub fn wait_ready(&mut self, deadline: Instant) -> Result<Readiness, Error> {
+        let link = self.link();
+        loop {
+            if link.ready {
+                return Ok(Readiness::Ready);
+            }
+            if let Some(exit) = link.exit {
+                return Ok(Readiness::Exited(exit));
+            }
+            if link.next(Some(deadline))?.is_none() {
+                return Ok(Readiness::TimedOut);
+            }
+        }
+    }
+
+    /// A connection made inside the sandbox's network, as if by a neighbour of the payload.
+    ///
+    /// # Errors
+    /// [`Error::Network`] when nothing listens there, [`Error::Lost`].
+    pub fn connect(&self, address: SocketAddr) -> Result<TcpStream, Error> {
+        let failed = |source| Error::Network { address: address.to_string(), source };
+        let socket = {
+            let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+            if link.exit.is_some() {
+                return Err(failed(std::io::ErrorKind::ConnectionRefused.into()));
+            }
+            link.ask(&Request::Connect(address), |event| match event {
+                Event::Socket(failure) => Some(failure.clone()),
+                _ => None,
+            })?
+        };
+        let (failure, socket) = socket;
+        if let Some(failure) = failure {
+            return Err(failure.into());
+        }
+        let socket = socket.ok_or(Error::Lost)?;
+        join(&socket, &address).map_err(failed)?;
+        Ok(TcpStream::from(socket))
+    }
+
+    /// What the payload has tried to reach so far. Empty when the sandbox was lost; [`Running::wait`] tells.
+    pub fn attempts(&self) -> Vec<Attempt> {
+        let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((report, _)) = &link.report {
+            return report.attempts.clone();
+        }
+        let answer = link.ask(&Request::Attempts, |event| match event {
+            Event::Attempts(attempts) => Some(attempts.clone()),
+            _ => None,
+        });
+        match (answer, &link.report) {
+            (Ok((attempts, _)), _) => attempts,
+            (Err(_), Some((report, _))) => report.attempts.clone(),
+            (Err(_), None) => Vec::new(),
+        }
+    }
+
+    /// How the payload ended, if it has.
+    pub fn has_exited(&mut self) -> Option<Exit> {
+        let link = self.link();
+        // Whatever has come in is taken in; what goes wrong is told by `wait`.
+        while link.exit.is_none() && matches!(link.next(Some(Instant::now())), Ok(Some(_))) {}
+        link.exit
+    }
+
+    /// Asks the payload to end (`SIGTERM`), and kills everything after `grace`.
+    ///
+    /// # Errors
+    /// [`Error::Lost`].
+    pub fn terminate(&mut self, grace: Duration) -> Result<(), Error> {
+        let link = self.link();
+        if link.exit.is_some() {
+            return Ok(());
+        }
+        link.say(&Request::Terminate)?;
+        let mut deadline = Instant::now().checked_add(grace);
+        while link.exit.is_none() {
+            if link.next(deadline)?.is_none() {
+                link.say(&Request::Kill)?;
+                deadline = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the payload's end; whatever it left behind is killed then.
+    ///
+    /// # Errors
+    /// [`Error::Lost`]; [`Error::Owner`] when a scratch directory could not be handed back.
+    pub fn wait(mut self) -> Result<Ended, Error> {
+        let link = self.link();
+        let (report, handed_back) = loop {
+            if let Some(end) = link.report.take() {
+                break end;
+            }
+            link.next(None)?;
+        };
+        // The keeper's last word came after all cleaning up.
+        link.close();
+        if let Some(failure) = handed_back {
+            return Err(failure.into());
+        }
+        let Report { exit, attempts, unaccounted, usage, output_truncated } = report;
+        Ok(Ended { exit, attempts, unaccounted, usage, output_truncated })
+    }
+
+    fn link(&mut self) -> &mut Link {
+        self.link.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Connects a socket of the sandbox's network from here: a socket belongs to the network it was made in.
+fn join(socket: &OwnedFd, address: &SocketAddr) -> std::io::Result<()> {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    let flags = OFlag::from_bits_truncate(fcntl(socket, FcntlArg::F_GETFL)?);
+    fcntl(socket, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    match connect(socket.as_raw_fd(), &SockaddrStorage::from(*address)) {
+        Ok(()) => {}
+        Err(Errno::EINPROGRESS) => {
+            let deadline = Instant::now() + PATIENCE;
+            loop {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if wire::wait([(socket.as_fd(), PollFlags::POLLOUT)], Some(left))? == [true] {
+                    break;
+                }
+                if left.is_zero() {
+                    return Err(std::io::Error::from(std::io::ErrorKind::TimedOut));
+                }
+            }
+            match getsockopt(socket, SocketError)? {
+                0 => {}
+                errno => return Err(std::io::Error::from_raw_os_error(errno)),
+            }
+        }
+        Err(error) => return Err(error.into()),
+    }
+    fcntl(socket, FcntlArg::F_SETFL(flags))?;
+    Ok(())
+}

@@ -1,0 +1,211 @@
+//! What a caller asks for: a command and all that goes with it, checked before anything is started.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Component, Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::options::{Identity, Limits, Machine, Mount, Network};
+use crate::running::{Ended, Running};
+
+/// A payload to be run in isolation: what it may see and use up. [`Sandbox::spawn`] starts it.
+///
+/// The payload always gets: its own user, mount, process, network, IPC, host name and cgroup
+/// namespaces; a kernel user id of its own when the caller is root; no capabilities and no way to new
+/// ones; a read-only tree with `/proc`, five device nodes, generated `/etc/{passwd,group,hosts,
+/// resolv.conf,nsswitch.conf,machine-id}`, and sized writable `/tmp`, `/run` and `/dev/shm`; nothing of
+/// the caller's environment or open files.
+#[derive(Debug)]
+pub struct Sandbox {
+    pub(crate) plan: Plan,
+    pub(crate) log: Option<File>,
+}
+
+/// The part of a [`Sandbox`] that can be written down.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    pub(crate) command: Vec<OsString>,
+    pub(crate) mounts: Vec<Mount>,
+    pub(crate) environment: Vec<(OsString, OsString)>,
+    pub(crate) work_dir: PathBuf,
+    pub(crate) identity: Identity,
+    pub(crate) machine: Machine,
+    pub(crate) limits: Limits,
+    pub(crate) network: Network,
+    pub(crate) listen: Vec<(String, SocketAddr)>,
+    pub(crate) notify: bool,
+    pub(crate) output_bytes: u64,
+}
+
+impl Plan {
+    /// Makes the sources absolute: the keeper works in `/`.
+    pub(crate) fn make_absolute(&mut self) -> std::io::Result<()> {
+        for mount in &mut self.mounts {
+            if let Mount::ReadOnly { from, .. } | Mount::Writable { from, .. } = mount {
+                *from = std::path::absolute(&*from)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says what makes no sense in it.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if self.command.first().is_none_or(|program| program.is_empty()) {
+            return Err("the command is empty".to_owned());
+        }
+        for mount in &self.mounts {
+            check_target(mount)?;
+        }
+        for (name, _) in &self.environment {
+            if name.is_empty() || name.as_encoded_bytes().contains(&b'=') {
+                return Err(format!("{} is no name of a variable", name.display()));
+            }
+        }
+        if let Some((name, _)) = self.listen.iter().find(|(name, _)| name.contains(':')) {
+            return Err(format!("the socket name {name} has a colon"));
+        }
+        if self.machine.cpus == Some(0) {
+            return Err("a machine without processors".to_owned());
+        }
+        let names = [&self.identity.user, &self.identity.hostname, &self.identity.domain];
+        if let Some(name) =
+            names.into_iter().find(|name| name.contains([':', '\n', '\0', ' ', '/']))
+        {
+            return Err(format!("{name:?} is no name of a user, host or domain"));
+        }
+        Ok(())
+    }
+}
+
+/// A mount's place must be absolute, without `..`, and not in what the sandbox makes itself.
+fn check_target(mount: &Mount) -> Result<(), String> {
+    let to = crate::stage::to(mount);
+    let plain =
+        to.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    if !to.is_absolute() || !plain || to.parent().is_none() {
+        return Err(format!("{} is no path below the root", to.display()));
+    }
+    let own = ["/proc", "/sys", "/dev"].iter().any(|own| to.starts_with(own));
+    if own && !(matches!(mount, Mount::Tmpfs { .. }) && to == Path::new("/dev/shm")) {
+        return Err(format!("{} is the sandbox's own", to.display()));
+    }
+    Ok(())
+}
+
+impl Sandbox {
+    /// A sandbox for this command line, as seen inside. A program without a `/` is looked for in the
+    /// `PATH` given by [`Sandbox::environment`].
+    pub fn new(command: Vec<OsString>) -> Self {
+        Self {
+            plan: Plan {
+                command,
+                mounts: Vec::new(),
+                environment: Vec::new(),
+                work_dir: PathBuf::from("/"),
+                identity: Identity::default(),
+                machine: Machine::default(),
+                limits: Limits::default(),
+                network: Network::None,
+                listen: Vec::new(),
+                notify: false,
+                output_bytes: 0,
+            },
+            log: None,
+        }
+    }
+
+    /// Adds to the payload's tree.
+    #[must_use]
+    pub fn mount(mut self, mount: Mount) -> Self {
+        self.plan.mounts.push(mount);
+        self
+    }
+
+    /// Sets a variable of the payload's environment, which starts empty.
+    #[must_use]
+    pub fn environment(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        let name = name.into();
+        self.plan.environment.retain(|(known, _)| *known != name);
+        self.plan.environment.push((name, value.into()));
+        self
+    }
+
+    /// The directory the payload starts in, inside; `/` unless told.
+    #[must_use]
+    pub fn work_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.plan.work_dir = path.into();
+        self
+    }
+
+    /// Who the payload believes it is.
+    #[must_use]
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.plan.identity = identity;
+        self
+    }
+
+    /// Which machine the payload believes to run on.
+    #[must_use]
+    pub fn machine(mut self, machine: Machine) -> Self {
+        self.plan.machine = machine;
+        self
+    }
+
+    /// What the payload may use up.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.plan.limits = limits;
+        self
+    }
+
+    /// What lies beyond loopback; [`Network::None`] unless told.
+    #[must_use]
+    pub fn network(mut self, network: Network) -> Self {
+        self.plan.network = network;
+        self
+    }
+
+    /// TCP sockets by name, opened inside the sandbox's network and passed to the payload as descriptors 3
+    /// and up, with `LISTEN_FDS`, `LISTEN_FDNAMES` and `LISTEN_PID`.
+    #[must_use]
+    pub fn listen(mut self, sockets: Vec<(String, SocketAddr)>) -> Self {
+        self.plan.listen = sockets;
+        self
+    }
+
+    /// Gives the payload a `NOTIFY_SOCKET`; [`Running::wait_ready`] waits for its `READY=1`.
+    #[must_use]
+    pub fn notify(mut self) -> Self {
+        self.plan.notify = true;
+        self
+    }
+
+    /// Where standard output and standard error go, and how many bytes of them are kept; what comes after
+    /// is read and dropped. Without it all output is dropped. Standard input is always empty.
+    #[must_use]
+    pub fn output(mut self, log: File, max_bytes: u64) -> Self {
+        self.plan.output_bytes = max_bytes;
+        self.log = Some(log);
+        self
+    }
+
+    /// Starts the payload. When this returns, the payload's program has been executed.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] by name where the machine lacks a protection; the other variants say which part of
+    /// the description could not be had. Nothing is left behind.
+    pub fn spawn(self) -> Result<Running, Error> {
+        Running::start(self)
+    }
+
+    /// Starts the payload and waits for its end.
+    ///
+    /// # Errors
+    /// As [`Sandbox::spawn`] and [`Running::wait`].
+    pub fn run(self) -> Result<Ended, Error> {
+        self.spawn()?.wait()
+    }
+}

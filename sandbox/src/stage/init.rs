@@ -1,0 +1,281 @@
+//! Init: the first process inside. It builds the sandbox, starts the payload, watches, and reports.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::sync::Arc;
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sched::{CloneFlags, CpuSet, unshare};
+use nix::sys::signal::Signal;
+use nix::sys::stat::{Mode, umask};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::{Gid, Pid, Uid};
+
+use super::cgroup::Membership;
+use super::control::{self, Control};
+use super::ids::{self, Ids};
+use super::keeper::{last_word, tell};
+use super::output::Pump;
+use super::payload::Payload;
+use super::resources::{processors, raise_limits, usage};
+use super::tree::{self, Tree};
+use crate::capability::{CLOCK, EYE, NAMESPACES, SINKHOLE};
+use crate::clock;
+use crate::error::{Failure, Kind, Staged, Step};
+use crate::net::{self, Counters, Eye, Ledger, NameServer};
+use crate::options::{Clock, Network};
+use crate::running::Exit;
+use crate::spec::Plan;
+use crate::sys::{self, Fork};
+use crate::wire::{self, Event, Report, Word};
+
+/// CAP_KILL: the payload's processes may have another user id.
+const CAP_KILL: u64 = 1 << 5;
+/// CAP_SYS_PTRACE, to show them another time.
+const CAP_SYS_PTRACE: u64 = 1 << 19;
+
+/// What init starts from.
+pub(crate) struct Init<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) log: Option<File>,
+    /// Kernel ids of the payload and of init, when the caller is root.
+    pub(crate) private: Option<(u32, u32)>,
+    pub(crate) membership: Membership,
+    pub(crate) keeper: UnixStream,
+    pub(crate) caller: &'a UnixStream,
+}
+
+/// The sandbox's network as init holds it.
+struct Networked {
+    sockets: Vec<OwnedFd>,
+    packets: Option<OwnedFd>,
+    names: Option<NameServer>,
+    before: Counters,
+}
+
+impl Init<'_> {
+    /// Init's whole life.
+    pub(crate) fn run(mut self) -> ! {
+        let code = match self.live() {
+            Ok(report) => {
+                _ = wire::send(&self.keeper, &Word::Report(report), &[]);
+                0
+            }
+            Err(failure) => {
+                last_word(&self.keeper, failure);
+                1
+            }
+        };
+        std::process::exit(code)
+    }
+
+    fn live(&mut self) -> Staged<Report> {
+        self.die_with_keeper()?;
+        umask(Mode::empty());
+        let (cpus, count) = processors(self.plan)?;
+        raise_limits();
+        unshare(
+            CloneFlags::CLONE_NEWNS
+                | CloneFlags::CLONE_NEWNET
+                | CloneFlags::CLONE_NEWIPC
+                | CloneFlags::CLONE_NEWUTS,
+        )
+        .needs(NAMESPACES)?;
+        let identity = &self.plan.identity;
+        let owner = self.private.map_or((identity.uid, identity.gid), |(id, _)| (id, id));
+        let tree = tree::enter(self.plan, count, owner, self.private.is_some())?;
+        nix::unistd::sethostname(&identity.hostname).step("set the host name")?;
+        sys::set_domain_name(&identity.domain).step("set the domain name")?;
+        let networked = self.network(&tree, owner.1)?;
+        let notify = self.plan.notify.then(notify_socket).transpose()?;
+        self.become_nobody()?;
+        // A second wall behind the filter: inside, nobody makes user namespaces.
+        write_sysctl(&tree, "user/max_user_namespaces", "0")
+            .step("forbid user namespaces inside")?;
+        nix::sys::prctl::set_dumpable(false).step("hide init's memory")?;
+        self.start(tree, &cpus, networked, notify)
+    }
+
+    /// If the keeper dies, so does init. It may have died before this was asked for: then it does not answer.
+    fn die_with_keeper(&self) -> Staged<()> {
+        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).step("die with the keeper")?;
+        tell(&self.keeper, &Word::Hello)
+    }
+
+    fn network(&self, tree: &Tree, group: u32) -> Staged<Networked> {
+        let ipv6 = std::path::Path::new("/proc/self/net/if_inet6").exists();
+        // Ports below 1024 are as good as others, and a ping is seen rather than refused.
+        write_sysctl(tree, "net/ipv4/ip_unprivileged_port_start", "0")
+            .step("open the low ports")?;
+        write_sysctl(tree, "net/ipv4/ping_group_range", &format!("{group} {group}"))
+            .step("allow pings")?;
+        if ipv6 {
+            write_sysctl(tree, "net/ipv6/conf/lo/disable_ipv6", "0").step("switch IPv6 on")?;
+        }
+        net::loopback_up().needs(NAMESPACES)?;
+        let sinkhole = self.plan.network == Network::Sinkhole;
+        let (mut packets, mut names) = (None, None);
+        if sinkhole {
+            net::sink_everything(ipv6).needs(SINKHOLE)?;
+            packets = Some(net::packet_socket().needs(EYE)?);
+            names = Some(NameServer::bind(ipv6).needs(SINKHOLE)?);
+        }
+        let sockets = self
+            .plan
+            .listen
+            .iter()
+            .map(|(_, address)| net::listen(address).fail(Kind::Network, address.to_string()))
+            .collect::<Result<_, _>>()?;
+        let before = if sinkhole {
+            Counters::read().step("read the network's counters")?
+        } else {
+            Counters::default()
+        };
+        Ok(Networked { sockets, packets, names, before })
+    }
+
+    /// As root: from here on, root's rights over the machine are gone, and inside init is a stranger to the
+    /// payload.
+    fn become_nobody(&self) -> Staged<()> {
+        if self.private.is_none() {
+            return Ok(());
+        }
+        unshare(CloneFlags::CLONE_NEWUSER)
+            .map_err(|errno| ids::no_user_namespace(&errno.into()))?;
+        tell(&self.keeper, &Word::MapMe)?;
+        let identity = &self.plan.identity;
+        let uid = Uid::from_raw(Ids::init_inside(identity.uid));
+        let gid = Gid::from_raw(Ids::init_inside(identity.gid));
+        let change = || -> nix::Result<()> {
+            nix::unistd::setgroups(&[])?;
+            nix::unistd::setresgid(gid, gid, gid)?;
+            nix::unistd::setresuid(uid, uid, uid)
+        };
+        change().step("become another user")?;
+        // The kernel forgets the wish to die with the parent when the user changes.
+        self.die_with_keeper()
+    }
+
+    fn start(
+        &mut self,
+        tree: Tree,
+        cpus: &CpuSet,
+        networked: Networked,
+        notify: Option<UnixDatagram>,
+    ) -> Staged<Report> {
+        let (ours, theirs) = UnixStream::pair().step("make a socket to the payload")?;
+        let pipe = match self.log {
+            Some(_) => {
+                Some(nix::unistd::pipe2(OFlag::O_CLOEXEC).step("make a pipe for the output")?)
+            }
+            None => None,
+        };
+        let payload = match sys::fork().step("fork the payload")? {
+            Fork::Child => Payload {
+                plan: self.plan,
+                tree: &tree,
+                cpus,
+                private: self.private.is_some(),
+                cgroup: &self.membership,
+                sockets: &networked.sockets,
+                output: pipe.as_ref().map(|(_, write)| write),
+                link: theirs,
+            }
+            .become_program(),
+            Fork::Parent(payload) => payload,
+        };
+        // What only the payload's process needed.
+        drop((theirs, tree, std::mem::take(&mut self.membership)));
+        let tracing = self.plan.machine.clock != Clock::Real;
+        let keep = CAP_KILL | if tracing { CAP_SYS_PTRACE } else { 0 };
+        sys::set_capabilities(keep).step("drop init's capabilities")?;
+        nix::sys::prctl::set_no_new_privs().step("forbid new privileges")?;
+
+        let ledger =
+            Arc::new(Ledger::new(self.plan.listen.iter().map(|(_, address)| *address).collect()));
+        let Networked { sockets, packets, names, before } = networked;
+        // Only the payload holds them now: when it closes one, the port is closed.
+        drop(sockets);
+        let pump = match (pipe, self.log.take()) {
+            (Some((read, _)), Some(log)) => {
+                Some(Pump::start(read, log, self.plan.output_bytes).step("read the output")?)
+            }
+            _ => None,
+        };
+        let eye = packets
+            .map(|socket| Eye::open(socket, Arc::clone(&ledger)))
+            .transpose()
+            .step("open the eye")?;
+        if let Some(names) = names {
+            names.serve(&ledger).step("serve names")?;
+        }
+        let control = Control::start(
+            self.caller,
+            ours,
+            Arc::clone(&ledger),
+            payload,
+            self.plan.limits.wall,
+            notify,
+        )?;
+
+        let start = Instant::now();
+        ledger.start();
+        control.release_payload()?;
+        let ended = clock::attend(payload, self.plan.machine.clock);
+        let wall = start.elapsed();
+        control::kill_all();
+        reap_all();
+        let ended = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                control.finish(None);
+                return Err(Failure::missing(CLOCK, error.to_string()));
+            }
+        };
+        let exit = match ended {
+            _ if control.out_of_time() => Exit::WallTime,
+            clock::Ended::Code(code) => Exit::Code(code),
+            clock::Ended::Signal(signal) => Exit::Signal(signal),
+        };
+        let output_truncated = pump.is_some_and(Pump::finish);
+        let unaccounted = match eye {
+            Some(eye) => {
+                let lost = eye.close().step("close the eye")?;
+                let now = Counters::read().step("read the network's counters")?;
+                now.unaccounted(&before, ledger.seen(), lost)
+            }
+            None => 0,
+        };
+        let attempts =
+            if self.plan.network == Network::Sinkhole { ledger.attempts() } else { Vec::new() };
+        let report = Report { exit, attempts, unaccounted, usage: usage(wall), output_truncated };
+        control.finish(Some(&Event::Exited(exit)));
+        Ok(report)
+    }
+}
+
+fn write_sysctl(tree: &Tree, name: &str, value: &str) -> std::io::Result<()> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+    match openat(tree.sysctl.as_fd(), name, flags, Mode::empty()) {
+        Ok(file) => std::io::Write::write_all(&mut File::from(file), value.as_bytes()),
+        // Built without that part of the kernel: nothing to set.
+        Err(Errno::ENOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn notify_socket() -> Staged<UnixDatagram> {
+    let socket = UnixDatagram::bind(super::NOTIFY).step("make the notify socket")?;
+    std::fs::set_permissions(super::NOTIFY, std::fs::Permissions::from_mode(0o666))
+        .step("open the notify socket")?;
+    Ok(socket)
+}
+
+/// Waits for everybody who is left. They have all been killed.
+fn reap_all() {
+    while !matches!(waitpid(Pid::from_raw(-1), Some(WaitPidFlag::__WALL)), Err(Errno::ECHILD)) {}
+}

@@ -1,0 +1,141 @@
+//! Scratch directories: given to the payload's kernel user before, handed back after.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use nix::dir::Dir;
+use nix::fcntl::{AtFlags, OFlag, open, openat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::unistd::{Gid, Uid, fchown, fchownat};
+
+use super::ids::PRIVATE;
+use crate::error::{Failure, Kind, Staged, Step};
+use crate::options::Mount;
+use crate::spec::Plan;
+
+/// Directories that belong to the payload for now.
+#[derive(Debug, Default)]
+pub(crate) struct Given(Vec<(PathBuf, Uid, Gid)>);
+
+impl Given {
+    /// Gives every scratch directory of the plan to this id. What was given before a failure is handed back.
+    pub(crate) fn give(plan: &Plan, id: u32) -> Staged<Self> {
+        let mut given = Self::default();
+        for mount in &plan.mounts {
+            let Mount::Writable { from, .. } = mount else { continue };
+            if let Err(error) = given.give_one(from, id) {
+                // The first failure is the one to tell.
+                _ = given.hand_back();
+                return Err(Failure::new(Kind::Owner, from.display().to_string(), &error));
+            }
+        }
+        Ok(given)
+    }
+
+    /// Everything in them gets its directory's former owner. Set-user-id bits and file capabilities go: the
+    /// kernel drops them when a file changes hands.
+    pub(crate) fn hand_back(&mut self) -> Staged<()> {
+        let mut result = Ok(());
+        for (path, uid, gid) in self.0.drain(..).rev() {
+            let done = change(&path, uid, gid).fail(Kind::Owner, path.display().to_string());
+            result = result.and(done);
+        }
+        result
+    }
+
+    fn give_one(&mut self, path: &Path, id: u32) -> io::Result<()> {
+        let stat = fstat(open_dir(path)?)?;
+        let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+        if PRIVATE.contains(&u64::from(stat.st_uid)) {
+            return Err(io::Error::other(
+                "it belongs to a payload: another sandbox has it, or one ended without handing it back",
+            ));
+        }
+        refuse_links_to_outside(path)?;
+        self.0.push((path.to_owned(), uid, gid));
+        change(path, Uid::from_raw(id), Gid::from_raw(id))
+    }
+}
+
+fn open_dir(path: &Path) -> nix::Result<OwnedFd> {
+    open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+/// A file with another name elsewhere would change its owner there too.
+fn refuse_links_to_outside(path: &Path) -> io::Result<()> {
+    let mut names_left: HashMap<u64, libc::nlink_t> = HashMap::new();
+    walk(path, &mut |_, _, stat| {
+        if !is_dir(stat) && stat.st_nlink > 1 {
+            *names_left.entry(stat.st_ino).or_insert(stat.st_nlink) -= 1;
+        }
+        Ok(())
+    })?;
+    if names_left.values().all(|left| *left == 0) {
+        return Ok(());
+    }
+    Err(io::Error::other("a file in it has a hard link outside of it"))
+}
+
+fn change(path: &Path, uid: Uid, gid: Gid) -> io::Result<()> {
+    walk(path, &mut |dir, name, _| {
+        Ok(fchownat(dir, name.as_c_str(), Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)?)
+    })?;
+    fchown(open_dir(path)?, Some(uid), Some(gid))?;
+    Ok(())
+}
+
+type Visit<'a> = dyn FnMut(&OwnedFd, &CString, &FileStat) -> io::Result<()> + 'a;
+
+/// Visits everything below a directory, on its file system, following no link. The tree may be hostile:
+/// two descriptors are open at a time however deep it is, and no path is ever put together.
+fn walk(top: &Path, visit: &mut Visit<'_>) -> io::Result<()> {
+    let mut here = open_dir(top)?;
+    let device = fstat(&here)?.st_dev;
+    let mut pending = vec![visit_all(&here, device, visit)?];
+    loop {
+        let down = match pending.last_mut() {
+            Some(names) => names.pop(),
+            None => return Ok(()),
+        };
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        match down {
+            Some(name) => {
+                here = openat(&here, name.as_c_str(), flags, Mode::empty())?;
+                pending.push(visit_all(&here, device, visit)?);
+            }
+            None => {
+                pending.pop();
+                if !pending.is_empty() {
+                    here = openat(&here, "..", flags, Mode::empty())?;
+                }
+            }
+        }
+    }
+}
+
+/// Visits a directory's entries and returns its directories.
+fn visit_all(dir: &OwnedFd, device: u64, visit: &mut Visit<'_>) -> io::Result<Vec<CString>> {
+    let mut dirs = Vec::new();
+    for entry in Dir::from_fd(dir.try_clone()?)?.iter() {
+        let name = entry?.file_name().to_owned();
+        if name.as_bytes() == b"." || name.as_bytes() == b".." {
+            continue;
+        }
+        let stat = fstatat(dir, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        if stat.st_dev != device {
+            continue;
+        }
+        visit(dir, &name, &stat)?;
+        if is_dir(&stat) {
+            dirs.push(name);
+        }
+    }
+    Ok(dirs)
+}
+
+fn is_dir(stat: &FileStat) -> bool {
+    stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits()
+}

@@ -1,0 +1,168 @@
+//! The ground the tree grows on: an empty file system, and steps that neither leave it nor write elsewhere.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::mount::{MntFlags, MsFlags};
+use nix::sys::stat::{FileStat, Mode, fchmod, fstat, mkdirat};
+use nix::unistd::UnlinkatFlags;
+
+use super::source::{Memory, NODEV, NOEXEC, NOSUID, RDONLY, is_dir};
+use crate::capability::MOUNTS;
+use crate::error::{Staged, Step};
+use crate::sys::{self, Detached};
+
+/// A directory whose files are seen only where they were laid over others. It has no name in the end.
+pub(super) const HIDDEN: &str = "/.mask";
+
+/// The root while it is filled.
+pub(super) struct Ground {
+    root: OwnedFd,
+    /// Devices (`st_dev`) of the file systems that this sandbox made: only there are names created.
+    ours: HashSet<u64>,
+}
+
+impl Ground {
+    /// Covers some directory of the machine with an empty file system; in this mount namespace only.
+    pub(super) fn new(bytes: u64) -> Staged<Self> {
+        let flags = NOSUID | NODEV;
+        let root = Memory { bytes, inodes: 1 << 20, mode: 0o755, owner: None, flags };
+        let root = root.make().needs(MOUNTS)?;
+        let candidates = ["/tmp", "/run", "/mnt", "/var", "/usr"];
+        let base = candidates.into_iter().find(|path| Path::new(path).is_dir());
+        let base = File::open(base.unwrap_or("/")).step("find a directory to build the tree on")?;
+        root.attach(base.as_fd()).needs(MOUNTS)?;
+        let root = root.into_fd();
+        let ours = HashSet::from([fstat(&root).step("look at the new root")?.st_dev]);
+        Ok(Self { root, ours })
+    }
+
+    /// Makes it the root, forgets the machine's tree, and seals it.
+    pub(super) fn finish(self) -> Staged<()> {
+        nix::unistd::fchdir(&self.root).step("enter the tree")?;
+        nix::unistd::pivot_root(".", ".").step("make the tree the root")?;
+        nix::mount::umount2(".", MntFlags::MNT_DETACH).step("leave the machine's tree")?;
+        nix::unistd::chdir("/").step("enter the tree")?;
+        std::fs::remove_dir_all(HIDDEN).step("remove the masks' names")?;
+        let flags = MsFlags::MS_REMOUNT
+            | MsFlags::MS_BIND
+            | MsFlags::MS_RDONLY
+            | MsFlags::MS_NOSUID
+            | MsFlags::MS_NODEV;
+        nix::mount::mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
+            .step("seal the tree")
+    }
+
+    /// Whether a file lies on a file system that this sandbox made.
+    pub(super) fn is_ours(&self, stat: &FileStat) -> bool {
+        self.ours.contains(&stat.st_dev)
+    }
+
+    /// What is at a path of the tree.
+    pub(super) fn stat(&self, path: &Path) -> io::Result<FileStat> {
+        Ok(fstat(self.resolve(path)?)?)
+    }
+
+    /// Makes a directory and those above it, unless they are there.
+    pub(super) fn dir(&self, path: &Path) -> io::Result<()> {
+        let mut so_far = PathBuf::from("/");
+        for part in path.components() {
+            let Component::Normal(name) = part else { continue };
+            so_far.push(name);
+            match self.resolve(&so_far) {
+                Ok(found) if is_dir(&fstat(&found)?) => {}
+                Ok(_) => return Err(io::ErrorKind::NotADirectory.into()),
+                Err(Errno::ENOENT) => {
+                    let (parent, name) = self.parent(&so_far)?;
+                    mkdirat(&parent, name, Mode::from_bits_truncate(0o755))?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a file, in place of what has that name.
+    pub(super) fn file(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        let (parent, name) = self.vacant(path)?;
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        let mode = Mode::from_bits_truncate(0o644);
+        let mut file = File::from(openat(&parent, name, flags, mode)?);
+        file.write_all(content)?;
+        fchmod(&file, mode)?;
+        Ok(())
+    }
+
+    /// Makes a symbolic link, in place of what has that name.
+    pub(super) fn link(&self, path: &Path, target: &Path) -> io::Result<()> {
+        let (parent, name) = self.vacant(path)?;
+        nix::unistd::symlinkat(target, &parent, name)?;
+        Ok(())
+    }
+
+    /// Lays a file or directory of the tree over another, read-only.
+    pub(super) fn cover(&self, over: &Path, with: &Path) -> io::Result<()> {
+        let copy = Detached::copy_at(self.resolve(with)?.as_fd())?;
+        copy.seal(RDONLY | NOSUID | NODEV | NOEXEC)?;
+        copy.attach(self.resolve(over)?.as_fd())
+    }
+
+    /// Attaches a finished file system of ours at a directory, which is made if need be.
+    pub(super) fn attach_made(&mut self, made: Detached, path: &Path) -> io::Result<OwnedFd> {
+        self.ours.insert(fstat(made.as_fd())?.st_dev);
+        self.attach(made, path)
+    }
+
+    /// Attaches a finished mount at a path, which is made if need be.
+    pub(super) fn attach(&mut self, mount: Detached, path: &Path) -> io::Result<OwnedFd> {
+        match self.resolve(path) {
+            Ok(_) => {}
+            Err(Errno::ENOENT) if is_dir(&fstat(mount.as_fd())?) => self.dir(path)?,
+            Err(Errno::ENOENT) => self.file(path, b"")?,
+            Err(error) => return Err(error.into()),
+        }
+        mount.attach(self.resolve(path)?.as_fd())?;
+        // The low numbers are for the sockets that the payload is given.
+        sys::out_of_the_way(mount.as_fd())
+    }
+
+    /// Opens a path of the tree without ever leaving it, whatever links lie in it.
+    fn resolve(&self, path: &Path) -> nix::Result<OwnedFd> {
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        openat2(&self.root, path, how)
+    }
+
+    /// As [`Ground::parent`], and the name is free: a file of ours that had it is gone.
+    fn vacant<'a>(&self, path: &'a Path) -> io::Result<(OwnedFd, &'a OsStr)> {
+        let (parent, name) = self.parent(path)?;
+        match nix::unistd::unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok((parent, name)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The directory that `path`'s last name is in, made if need be, and that name. Refuses to create
+    /// anything in what is not ours.
+    fn parent<'a>(&self, path: &'a Path) -> io::Result<(OwnedFd, &'a OsStr)> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        self.dir(parent)?;
+        let parent = self.resolve(parent)?;
+        if !self.is_ours(&fstat(&parent)?) {
+            return Err(io::Error::new(
+                io::ErrorKind::ReadOnlyFilesystem,
+                "it is not there, and nothing is created in a caller's directory",
+            ));
+        }
+        Ok((parent, name))
+    }
+}

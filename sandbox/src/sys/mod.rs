@@ -1,0 +1,22 @@
+//! The kernel's calls that no safe library wraps: with `clock/`, all `unsafe` of the house is below here.
+
+mod filter;
+mod mount;
+mod packet;
+mod process;
+
+pub(crate) use filter::{install_seccomp, seccomp_available};
+pub(crate) use mount::{Detached, FsContext};
+pub(crate) use packet::{attach_filter, packet_drops};
+pub(crate) use process::{
+    Fork, close_from, close_on_exec_from, default_signals, disable_aslr, drop_ambient,
+    drop_bounding, fork, lock_securebits, out_of_the_way, own, place, set_capabilities,
+    set_domain_name,
+};
+
+use std::io;
+
+/// The result of a raw system call.
+fn check(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}

@@ -1,0 +1,50 @@
+//! What a payload can and cannot do, tried by payloads: this program again, inside.
+//!
+//! Run as root, it also runs itself as a plain user. `INSIDE` as first argument makes it a payload.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "all of it is a test, but not below #[test], where these would be allowed"
+)]
+
+mod files;
+mod inside;
+mod life;
+mod limits;
+mod network;
+mod seen;
+mod walls;
+mod world;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() -> ExitCode {
+    countersign_sandbox::init_if_asked();
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, verb, rest @ ..] = words.as_slice()
+        && first == world::INSIDE
+    {
+        return inside::run(verb, rest);
+    }
+    let mut trials = Vec::new();
+    for (name, test) in [walls::ALL, files::ALL, seen::ALL, limits::ALL, network::ALL, life::ALL]
+        .into_iter()
+        .flatten()
+    {
+        trials.push(Trial::test(*name, || {
+            test();
+            Ok(())
+        }));
+    }
+    if world::is_root() {
+        trials.push(Trial::test("all_of_this_holds_for_a_plain_user_too", || {
+            world::run_as_plain_user();
+            Ok(())
+        }));
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}

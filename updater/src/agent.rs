@@ -1,0 +1,261 @@
+//! The agent: the machine of [`crate::machine`] on the real world.
+
+mod apply;
+mod clock;
+mod effects;
+mod facts;
+mod keeper;
+mod proof;
+
+use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant};
+
+use countersign_metadata::Sha256;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::{Handle, Signals};
+
+use crate::config::{ConfigError, Mode};
+use crate::durable::{DiskError, OnDisk};
+use crate::generation::GenerationError;
+use crate::home::HomeError;
+use crate::machine::drive::DriveError;
+use crate::machine::{
+    Effect, Facts, Journal, JournalError, Ledger, Moment, Outcome, Rules, State, Until, Witness,
+    World, drive,
+};
+use crate::state::Copier;
+use crate::supervise::Client;
+use crate::trust_store::Refreshed;
+use crate::{Config, Home};
+
+pub use apply::{Asked, ask_to_apply, withdraw_apply};
+pub use clock::now;
+
+/// How the agent runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// When it ends by itself.
+    pub until: Until,
+    /// How often it looks while it waits. The repository is asked less often: `check-every`.
+    pub poll: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { until: Until::Stopped, poll: Duration::from_secs(5) }
+    }
+}
+
+/// The agent cannot begin, or cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// Another one is at work.
+    #[error("an agent already runs for {0}")]
+    Busy(PathBuf),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The node directory.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// What runs.
+    #[error(transparent)]
+    Generation(#[from] GenerationError),
+    /// Nothing runs.
+    #[error("{0} names no generation: nothing is installed")]
+    NothingInstalled(PathBuf),
+    /// The disk.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The clock or the signals.
+    #[error("cannot {what}")]
+    System {
+        /// What.
+        what: &'static str,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+/// How a life of the agent ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The sum of the journal.
+    pub ledger: Ledger,
+    /// What was wrong with the repository when it was last asked, if anything was.
+    pub repository: Option<RepositoryTrouble>,
+}
+
+/// Why a repository cannot be used just now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepositoryTrouble {
+    /// The reason, to a person.
+    pub reason: String,
+    /// Whether no mirror even answered; else what they gave cannot be trusted.
+    pub unreachable: bool,
+}
+
+/// Runs the agent of a node: starting is recovering.
+///
+/// # Errors
+/// Another agent runs, or the node directory cannot be used.
+pub fn run(home: &Home, options: Options, witness: &mut dyn Witness) -> Result<Ended, AgentError> {
+    let lock_path = home.agent_lock();
+    let lock = std::fs::File::options()
+        .append(true)
+        .create(true)
+        .open(&lock_path)
+        .on_disk("open", &lock_path)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(std::fs::TryLockError::WouldBlock) => {
+            return Err(AgentError::Busy(home.path().to_owned()));
+        }
+        Err(std::fs::TryLockError::Error(error)) => {
+            return Err(DiskError::new("lock", &lock_path, error).into());
+        }
+    }
+    let config = Config::load(home)?;
+    let rules = rules(&config);
+    let mut world = Real::new(home.clone(), config)?;
+    let (mut journal, records) = Journal::open(&home.journal())?;
+    let mut ledger = Ledger::of(&records);
+    loop {
+        match drive(
+            &mut journal,
+            ledger,
+            &mut world,
+            witness,
+            &rules,
+            (options.until, options.poll),
+        ) {
+            Ok(ledger) => return Ok(Ended { ledger, repository: world.repository_trouble() }),
+            // A full disk passes. What was done and not recorded is done again: that is harmless.
+            Err(DriveError::Journal(JournalError::Disk(error)))
+                if options.until == Until::Stopped =>
+            {
+                witness.waits(&State::Idle, &crate::trust_store::chain(&error));
+                if !world.pause(RETRY_JOURNAL) {
+                    return Err(JournalError::Disk(error).into());
+                }
+                let (again, records) = Journal::open(&home.journal())?;
+                journal = again;
+                ledger = Ledger::of(&records);
+            }
+            Err(DriveError::Journal(error)) => return Err(error.into()),
+            Err(DriveError::World(error)) => return Err(error),
+        }
+    }
+}
+
+const RETRY_JOURNAL: Duration = Duration::from_secs(10);
+
+/// Health may be bad for this long in probation, or for a third of it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The rules that a configuration amounts to.
+pub fn rules(config: &Config) -> Rules {
+    Rules {
+        manual: config.mode == Mode::Manual,
+        attempts: config.attempts,
+        pause: config.check_every,
+        probation: config.probation.window,
+        crashes: config.probation.crashes,
+        patience: PATIENCE.min(config.probation.window / 3),
+    }
+}
+
+/// The real world, and the proofs that this process holds.
+struct Real {
+    home: Home,
+    config: Config,
+    supervisor: Client,
+    signals: Told,
+    /// What the repository said last, or why it could not be asked, and when.
+    asked: Option<(Result<Refreshed, RepositoryTrouble>, Instant)>,
+    known_bad: std::collections::BTreeMap<Sha256, String>,
+    proof: proof::Proof,
+    copier: Option<Copier>,
+    keeper: Option<keeper::Keeper>,
+    watch: crate::probation::Watch,
+}
+
+impl Real {
+    fn new(home: Home, config: Config) -> Result<Self, AgentError> {
+        Ok(Self {
+            supervisor: Client::new(&home),
+            home,
+            config,
+            signals: Told::listen()?,
+            asked: None,
+            known_bad: std::collections::BTreeMap::new(),
+            proof: proof::Proof::default(),
+            copier: None,
+            keeper: None,
+            watch: crate::probation::Watch::default(),
+        })
+    }
+
+    fn repository_trouble(&self) -> Option<RepositoryTrouble> {
+        let (answer, _) = self.asked.as_ref()?;
+        answer.as_ref().err().cloned()
+    }
+}
+
+impl World for Real {
+    type Error = AgentError;
+
+    fn now(&mut self) -> Result<Moment, AgentError> {
+        now()
+    }
+
+    fn observe(&mut self, ledger: &Ledger) -> Result<Facts, AgentError> {
+        self.look(ledger)
+    }
+
+    fn act(&mut self, effect: Effect, state: &State, facts: &Facts) -> Outcome {
+        self.perform(effect, state, facts)
+    }
+
+    fn pause(&mut self, time: Duration) -> bool {
+        self.signals.wait(time)
+    }
+}
+
+/// Hears TERM and INT.
+struct Told {
+    handle: Handle,
+    heard: Receiver<()>,
+    told: bool,
+}
+
+impl Told {
+    fn listen() -> Result<Self, AgentError> {
+        let mut signals = Signals::new([SIGTERM, SIGINT])
+            .map_err(|source| AgentError::System { what: "listen to signals", source })?;
+        let handle = signals.handle();
+        let (tell, heard) = mpsc::channel();
+        std::thread::spawn(move || signals.forever().try_for_each(|_| tell.send(())));
+        Ok(Self { handle, heard, told: false })
+    }
+
+    /// `false` once somebody asked this process to end.
+    fn wait(&mut self, time: Duration) -> bool {
+        if time.is_zero() {
+            self.told |= self.heard.try_recv() != Err(TryRecvError::Empty);
+        } else if !self.told {
+            self.told = self.heard.recv_timeout(time) != Err(RecvTimeoutError::Timeout);
+        }
+        !self.told
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.handle.close();
+    }
+}

@@ -1,0 +1,319 @@
+//! Acting: each effect on the real world, idempotent, and what came of it.
+
+use std::time::{Duration, Instant};
+
+use countersign_metadata::Sha256;
+
+use super::keeper::{HOLD, Keeper};
+use super::proof::{Failed, Proof, world};
+use super::{Real, apply, clock};
+use crate::generation::Generation;
+use crate::hold::Hold;
+use crate::machine::facts::Offer;
+use crate::machine::state::{Step, Swap};
+use crate::machine::{Blame, Candidate, Effect, Facts, Outcome, State};
+use crate::state::{migrate, shadow_copy, snapshot};
+use crate::supervise::{ClientError, Reply, Request};
+use crate::swap::{self, Lease, marker};
+use crate::{fetch, shadow, stage};
+
+/// A node that does not end is waited for this long; its supervisor's own limit comes before.
+const LONGEST_STOP: Duration = Duration::from_hours(1);
+
+type Acted = Result<Outcome, Failed>;
+
+impl Real {
+    pub(super) fn perform(&mut self, effect: Effect, state: &State, facts: &Facts) -> Outcome {
+        let acted = match (state.swap().cloned(), state.candidate().cloned()) {
+            (Some(swap), _) => self.on_swap(effect, &swap, facts),
+            (None, candidate) => self.on_candidate(effect, state, candidate.as_ref(), facts),
+        };
+        acted.unwrap_or_else(|(blame, reason)| Outcome::Failed { blame, reason })
+    }
+
+    fn on_candidate(
+        &mut self,
+        effect: Effect,
+        state: &State,
+        candidate: Option<&Candidate>,
+        facts: &Facts,
+    ) -> Acted {
+        let artifact = candidate.map(|candidate| candidate.artifact);
+        let settled = || artifact.ok_or_else(|| misplaced(effect));
+        match effect {
+            Effect::Announce => match &facts.offer {
+                Offer::Release { candidate, .. } => Ok(Outcome::Candidate(candidate.clone())),
+                _ => Err(misplaced(effect)),
+            },
+            Effect::Fetch => self.fetch(&settled()?),
+            Effect::Stage => self.stage(&settled()?),
+            Effect::CopyState => self.copy_state(),
+            Effect::Shadow => self.shadow(&settled()?),
+            Effect::DrawHold => {
+                let seed = self.home.seed().map_err(|error| world(&error))?;
+                let window = self.config.delay;
+                Ok(Outcome::Hold(Hold::draw(&seed, &settled()?, window, &facts.now)))
+            }
+            Effect::Lease => match state {
+                State::Held { candidate, report, .. } => self.take_lease(candidate, report),
+                _ => Err(misplaced(effect)),
+            },
+            Effect::Withdraw => {
+                self.proof = Proof::default();
+                Ok(Outcome::Done)
+            }
+            _ => Err(misplaced(effect)),
+        }
+    }
+
+    fn on_swap(&mut self, effect: Effect, swap: &Swap, facts: &Facts) -> Acted {
+        let spare = self.config.free_space;
+        match effect {
+            Effect::CopyAhead => {
+                let copier = snapshot::ahead(&self.home, swap.from, swap.data, spare);
+                self.copier = Some(copier.map_err(|error| world(&error))?);
+                Ok(Outcome::Done)
+            }
+            Effect::Stop => self.stop(swap),
+            Effect::Snapshot => self.snapshot(swap, facts),
+            Effect::Migrate => self.migrate(swap),
+            Effect::Switch => self.switch(swap),
+            Effect::Start => self.start(),
+            Effect::Condemn => Ok(Outcome::Done),
+            Effect::MigrateBack => self.migrate_back(swap, facts),
+            Effect::Restore => snapshot::restore(&self.home, swap.from, spare)
+                .map(Outcome::Restored)
+                .map_err(|error| world(&error)),
+            Effect::SwitchBack => {
+                let old = Generation::read(&self.home, swap.from).map_err(|error| world(&error))?;
+                let restored = swap.undo.as_ref().and_then(|undo| undo.restored);
+                let wanted = swap::back(&old, restored.unwrap_or(swap.data));
+                swap::switch(&self.home, &wanted)
+                    .map(Outcome::Generation)
+                    .map_err(|error| world(&error))
+            }
+            Effect::Conclude => self.conclude(swap),
+            _ => Err(misplaced(effect)),
+        }
+    }
+
+    fn fetch(&mut self, artifact: &Sha256) -> Acted {
+        let approved = self.approved(artifact)?;
+        let fetched = fetch::fetch(&self.home, &self.config, approved, &mut |_| {})
+            .map_err(|error| world(&error))?;
+        self.proof = Proof { fetched: Some(fetched), ..Proof::default() };
+        Ok(Outcome::Done)
+    }
+
+    fn stage(&mut self, artifact: &Sha256) -> Acted {
+        let same = |f: &fetch::Fetched| f.target().release().artifact.sha256 == *artifact;
+        if !self.proof.fetched.as_ref().is_some_and(same) {
+            // Fetched by an earlier process: what is on the disk is found and hashed again.
+            self.fetch(artifact)?;
+        }
+        let fetched = self.proof.fetched.take().ok_or_else(|| misplaced(Effect::Stage))?;
+        let staged = stage::stage(&self.home, fetched).map_err(|error| {
+            // What was signed cannot be unpacked: no mirror can make that good.
+            let blame = if error.is_untrusted() { Blame::Release } else { Blame::World };
+            (blame, world(&error).1)
+        })?;
+        self.proof.staged = Some(staged);
+        Ok(Outcome::Done)
+    }
+
+    fn current(&self) -> Result<Generation, Failed> {
+        let current = Generation::current(&self.home).map_err(|error| world(&error))?;
+        current.ok_or_else(|| (Blame::World, "nothing is installed".to_owned()))
+    }
+
+    fn copy_state(&mut self) -> Acted {
+        let (spare, limit) = (self.config.free_space, self.config.shadow.migrate);
+        let current = self.current()?;
+        shadow_copy::make(&self.home, &current, &self.supervisor, spare, limit)
+            .map_err(|error| world(&error))?;
+        self.proof.copied = true;
+        Ok(Outcome::Done)
+    }
+
+    fn shadow(&mut self, artifact: &Sha256) -> Acted {
+        if !std::mem::take(&mut self.proof.copied) {
+            // A copy by an earlier process may be half of one, or already used.
+            self.copy_state()?;
+            self.proof.copied = false;
+        }
+        let current = self.current()?;
+        let place = shadow_copy::place(&self.home);
+        let (home, config) = (self.home.clone(), self.config.clone());
+        let staged = self.staged(artifact)?;
+        let report = shadow::run(&home, &config, staged, &place, Some(&current))
+            .map_err(|error| world(&error))?;
+        shadow_copy::discard(&self.home).map_err(|error| world(&error))?;
+        match report.clear() {
+            Ok(cleared) => {
+                let report = *cleared.report();
+                self.proof.cleared = Some(cleared);
+                Ok(Outcome::Report(report))
+            }
+            Err(refused) => Err((Blame::Release, refusal(refused.report()))),
+        }
+    }
+
+    /// Where nodes of this host agree on who swaps.
+    pub(super) fn lease(&self) -> Lease {
+        let own = self.home.run().join("lease.json");
+        let path = self.config.swap.lease.as_ref().unwrap_or(&own);
+        Lease::new(path, &self.home.text(self.home.path()))
+    }
+
+    pub(super) fn keep(&mut self, fence: u64) {
+        if self.keeper.is_none() {
+            self.keeper = Some(Keeper::new(self.supervisor.clone(), self.lease(), fence));
+        }
+    }
+
+    fn take_lease(&mut self, candidate: &Candidate, report: &Sha256) -> Acted {
+        self.approved(&candidate.artifact)?;
+        self.proven(&candidate.artifact, report)?;
+        let now = clock::now().map_err(|error| world(&error))?;
+        let fence = self.lease().take(&now).map_err(|error| world(&error))?;
+        apply::withdraw_apply(&self.home).map_err(|error| world(&error))?;
+        self.keep(fence);
+        Ok(Outcome::Fence(fence))
+    }
+
+    /// Before anything is stopped or written for a swap: the lease is still ours.
+    fn still_leased(&mut self, swap: &Swap) -> Result<(), Failed> {
+        let now = clock::now().map_err(|error| world(&error))?;
+        self.lease().renew(swap.fence, &now).map_err(|error| world(&error))?;
+        self.keep(swap.fence);
+        Ok(())
+    }
+
+    fn stop(&mut self, swap: &Swap) -> Acted {
+        if swap.undo.is_none() {
+            self.still_leased(swap)?;
+        }
+        let hold_ms = u64::try_from(HOLD.as_millis()).unwrap_or(u64::MAX);
+        let began = Instant::now();
+        while began.elapsed() < LONGEST_STOP {
+            match self.supervisor.ask(Request::Stop { hold_ms }).map_err(|error| world(&error))? {
+                Reply::Stopped => {
+                    self.keep(swap.fence);
+                    return Ok(Outcome::Done);
+                }
+                // TERM was sent; the supervisor sends KILL when the operator's limit has passed.
+                Reply::Stopping { .. } => {}
+                _ => return Err((Blame::World, "the supervisor did not stop the node".to_owned())),
+            }
+        }
+        Err((Blame::World, format!("the node did not end within {LONGEST_STOP:?} of TERM")))
+    }
+
+    fn snapshot(&mut self, swap: &Swap, facts: &Facts) -> Acted {
+        self.still_leased(swap)?;
+        let barred = marker::bars(&self.home, facts.current.generation);
+        if barred.map_err(|error| world(&error))? {
+            return Err((Blame::World, "the state is between two schemas".to_owned()));
+        }
+        let ahead = self.copier.take();
+        snapshot::complete(&self.home, swap.from, swap.data, self.config.free_space, ahead)
+            .map_err(|error| world(&error))?;
+        Ok(Outcome::Snapshot(swap.from))
+    }
+
+    /// The candidate's commands on the live data.
+    fn commands(&mut self, swap: &Swap) -> Result<Generation, Failed> {
+        let config = self.config.clone();
+        let staged = self.staged(&swap.candidate.artifact)?;
+        swap::described(&config, staged, swap.data).ok_or_else(no_node)
+    }
+
+    fn migrate(&mut self, swap: &Swap) -> Acted {
+        self.still_leased(swap)?;
+        self.proven(&swap.candidate.artifact, &swap.report)?;
+        let Some(Step { area, from, to, .. }) = swap.next_forward().cloned() else {
+            return Ok(Outcome::Area(None));
+        };
+        let release = self.commands(swap)?;
+        marker::set(&self.home, swap.from).map_err(|error| world(&error))?;
+        self.run_migration(&release, swap.data, &area, (from, to))?;
+        Ok(Outcome::Area(Some(area)))
+    }
+
+    fn run_migration(
+        &self,
+        release: &Generation,
+        data: u64,
+        area: &countersign_metadata::Area,
+        schemas: (u32, u32),
+    ) -> Result<(), Failed> {
+        let (data, limit) = (self.home.state(data), self.config.shadow.migrate);
+        migrate::run(&self.home, release, &data, area, schemas, limit).map_err(|error| {
+            let blame = if error.blames_release() { Blame::Release } else { Blame::World };
+            (blame, world(&error).1)
+        })
+    }
+
+    fn switch(&mut self, swap: &Swap) -> Acted {
+        let artifact = swap.candidate.artifact;
+        // Renamed before a crash, by a process that held the proofs: it is recorded now.
+        if let Some(number) = swap::already(&self.home, &artifact).map_err(|error| world(&error))? {
+            return Ok(Outcome::Generation(number));
+        }
+        self.still_leased(swap)?;
+        let config = self.config.clone();
+        let (staged, cleared) = self.proven(&artifact, &swap.report)?;
+        let next = swap::forward(&config, staged, cleared, swap.data).ok_or_else(no_node)?;
+        swap::switch(&self.home, &next).map(Outcome::Generation).map_err(|error| world(&error))
+    }
+
+    /// Only ever planned when the state fits what `current` names.
+    fn start(&mut self) -> Acted {
+        marker::clear(&self.home).map_err(|error| world(&error))?;
+        let ready_ms = u64::try_from(self.config.shadow.ready.as_millis()).unwrap_or(u64::MAX);
+        match self.supervisor.ask(Request::Start { ready_ms }) {
+            Ok(_) => clock::now().map(Outcome::Ready).map_err(|error| world(&error)),
+            Err(ClientError::Refused { reason, by_node: true }) => Err((Blame::Release, reason)),
+            Err(error) => Err(world(&error)),
+        }
+    }
+
+    fn migrate_back(&mut self, swap: &Swap, facts: &Facts) -> Acted {
+        let Some(Step { area, from, to, .. }) = swap.next_back().cloned() else {
+            return Ok(Outcome::Area(None));
+        };
+        marker::set(&self.home, facts.current.generation).map_err(|error| world(&error))?;
+        // Without the new version's commands there is no way back but the snapshot.
+        let release = self.commands(swap).map_err(|(_, reason)| (Blame::Release, reason))?;
+        self.run_migration(&release, swap.data, &area, (to, from))?;
+        Ok(Outcome::Area(Some(area)))
+    }
+
+    fn conclude(&mut self, swap: &Swap) -> Acted {
+        self.keeper = None;
+        self.copier = None;
+        self.proof = Proof::default();
+        let keep = usize::try_from(self.config.swap.snapshots).unwrap_or(usize::MAX);
+        snapshot::prune(&self.home, keep).map_err(|error| world(&error))?;
+        self.lease().release(swap.fence).map_err(|error| world(&error))?;
+        Ok(Outcome::Done)
+    }
+}
+
+fn no_node() -> Failed {
+    (Blame::Release, "the release does not say how it runs".to_owned())
+}
+
+fn misplaced(effect: Effect) -> Failed {
+    (Blame::World, format!("{effect} does not belong to this state"))
+}
+
+fn refusal(report: &shadow::Report) -> String {
+    match &report.verdict {
+        shadow::Verdict::Cleared => "it was cleared".to_owned(),
+        shadow::Verdict::Refused { reasons } => {
+            let reasons: Vec<_> = reasons.iter().map(ToString::to_string).collect();
+            format!("refused in the shadow: {}", reasons.join("; "))
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! `explain`: for each release, what this node decides about it and why.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use countersign_console::{Exit, Failure, Out};
+use countersign_updater::machine::{Ledger, journal};
+use countersign_updater::policy::{self, Decision, Facts, Reason, Verdict};
+use countersign_updater::trust_store;
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::tell;
+
+/// Say about each release why this node takes it, or why not
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The node's directory
+    node: PathBuf,
+    /// Ask no mirror: judge what was seen last
+    #[arg(long)]
+    offline: bool,
+}
+
+impl Args {
+    pub(crate) fn run(self, out: Out) -> Result<Exit, Failure> {
+        let (home, config) = tell::open_with_config(&self.node)?;
+        let running = tell::running(&home)?;
+        let records = journal::read(&home.journal())
+            .map_err(|error| Failure::caused(Exit::Input, "the journal cannot be read", &error))?;
+        let ledger = Ledger::of(&records.records);
+        let known_bad: BTreeMap<_, _> =
+            ledger.bad.iter().map(|(artifact, bad)| (*artifact, bad.reason.clone())).collect();
+        let now = Timestamp::now();
+        let (releases, reproduced, mirror) = if self.offline {
+            let releases = trust_store::kept_releases(&home, &config, now)
+                .map_err(|error| tell::trust(&error))?;
+            (releases, BTreeMap::new(), None)
+        } else {
+            let refreshed =
+                trust_store::refresh(&home, &config, now).map_err(|error| tell::trust(&error))?;
+            for (mirror, error) in &refreshed.passed_over {
+                out.say(format!("passed over {mirror}: {}", trust_store::chain(error)));
+            }
+            (refreshed.releases, refreshed.reproduced, Some(refreshed.mirror.to_string()))
+        };
+        let facts = Facts {
+            running: Some(&running),
+            known_bad: &known_bad,
+            reproduced: &reproduced,
+            only: None,
+        };
+        let choice = policy::choose(&config, &releases, facts);
+        out.table(
+            ["Release", "Decision", "Why"],
+            choice.decisions.iter().map(|decision| {
+                [name(decision), word(&decision.verdict).to_owned(), why(&decision.verdict)]
+            }),
+        );
+        if let Some(by) = &choice.running_revoked_by {
+            out.say(format!("{} runs here and is revoked by {by}.", running.version));
+        }
+        match &choice.approved {
+            Some(approved) => out.say(format!("Next: {}.", approved.release().version)),
+            None => out.say(format!("Nothing to do: {} stays.", running.version)),
+        }
+        out.json(&json!({
+            "running": running.version,
+            "running-revoked-by": choice.running_revoked_by,
+            "chosen": choice.approved.as_ref().map(|a| &a.release().version),
+            "mirror": mirror,
+            "decisions": choice.decisions.iter().map(with_sentences).collect::<Vec<_>>(),
+        }));
+        Ok(Exit::Done)
+    }
+}
+
+fn with_sentences(decision: &Decision) -> serde_json::Value {
+    let mut value = serde_json::to_value(decision).unwrap_or_default();
+    if let Some(object) = value.as_object_mut() {
+        object.insert("why".to_owned(), why(&decision.verdict).into());
+    }
+    value
+}
+
+fn name(decision: &Decision) -> String {
+    match &decision.version {
+        Some(version) => version.to_string(),
+        None => decision.path.clone(),
+    }
+}
+
+fn word(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Running => "runs",
+        Verdict::Chosen => "taken",
+        Verdict::Eligible => "would do",
+        Verdict::Refused(_) => "not taken",
+    }
+}
+
+fn why(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Running => "it is what runs now".to_owned(),
+        Verdict::Chosen => "the newest that this node takes".to_owned(),
+        Verdict::Eligible => "a newer one is taken".to_owned(),
+        Verdict::Refused(reasons) => {
+            reasons.iter().map(Reason::to_string).collect::<Vec<_>>().join("; ")
+        }
+    }
+}
+
+/// A decision in one line.
+pub(crate) fn sentence(decision: &Decision) -> String {
+    format!("{}: {}", name(decision), why(&decision.verdict))
+}

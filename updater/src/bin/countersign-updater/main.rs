@@ -1,0 +1,98 @@
+//! `countersign-updater`: a node's updater. Parses and dispatches, nothing else.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use countersign_console::{Exit, Extras, Out, Output, run};
+
+mod apply;
+mod doctor;
+mod explain;
+mod history;
+mod install;
+mod run;
+mod shadow;
+mod status;
+mod supervise;
+mod tell;
+mod verify;
+
+const EXAMPLES: &str = "\
+Examples:
+  countersign-updater install --repository https://releases.example.org/ --root root.json \\
+      --product examplenode /srv/examplenode
+      install a node from nothing but the repository's address and its root file
+  countersign-updater supervise /srv/examplenode
+      own the listening sockets and run the node; this process is never updated away
+  countersign-updater run /srv/examplenode
+      look for releases; verify, try in the shadow, wait, swap, watch, roll back
+  countersign-updater status /srv/examplenode
+      what runs, what is under way, what comes next and when
+  countersign-updater verify examplenode-2.0.0-linux-x86_64.tar.zst \\
+      --repository https://releases.example.org/ --root root.json
+      which release a file is, who signed it and who reproduced it
+  countersign-updater shadow run --for 10s -- /usr/bin/some-program
+      run any program shut off from the world, and see what it tries to reach
+";
+
+/// Keeps a node on verified releases, tried in a shadow first, without losing its state
+#[derive(Parser)]
+#[command(name = "countersign-updater", version, after_help = format!("{EXAMPLES}\n{}", Exit::TABLE))]
+struct Program {
+    #[command(flatten)]
+    output: Output,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Install(install::Args),
+    Supervise(supervise::Args),
+    Run(run::Args),
+    Apply(apply::Args),
+    Status(status::Args),
+    History(history::Args),
+    Explain(explain::Args),
+    Verify(verify::Args),
+    Doctor(doctor::Args),
+    Shadow(shadow::Args),
+    #[command(hide = true, name = supervise::EXEC_VERB)]
+    ExecNode(supervise::ExecNode),
+    #[command(flatten)]
+    Extras(Extras),
+}
+
+fn main() -> ExitCode {
+    countersign_sandbox::init_if_asked();
+    run(
+        |program: &Program| program.output,
+        |program| {
+            let out = Out::new(program.output);
+            match program.verb {
+                Verb::Install(args) => args.run(out),
+                Verb::Supervise(args) => args.run(out),
+                Verb::Run(args) => args.run(out),
+                Verb::Apply(args) => args.run(out),
+                Verb::Status(args) => args.run(out),
+                Verb::History(args) => args.run(out),
+                Verb::Explain(args) => args.run(out),
+                Verb::Verify(args) => args.run(out),
+                Verb::Doctor(args) => args.run(out),
+                Verb::Shadow(args) => args.run(out),
+                Verb::ExecNode(args) => args.run(),
+                Verb::Extras(extras) => extras.print::<Program>(),
+            }
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Program::command().debug_assert();
+    }
+}

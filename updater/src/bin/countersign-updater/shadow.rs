@@ -1,0 +1,95 @@
+//! `shadow run`: any program in the shadow's sandbox, and what it did there.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Subcommand;
+use countersign_console::{Exit, Failure, Hint, Out, Progress};
+use countersign_updater::config::duration;
+use countersign_updater::shadow::{Trial, exit_text, trial};
+
+use crate::tell;
+
+/// Run programs in the shadow's sandbox
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Run(Run),
+}
+
+/// Run any program shut off from the world, and report what it tried to reach
+///
+/// It sees this machine's /usr, /bin and /lib, read-only, and nothing else. What it prints goes to standard error.
+/// The exit code is 1 if it tried to reach anything.
+#[derive(clap::Args)]
+struct Run {
+    /// A directory that it may write, as /state. Use a copy: what is written stays
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// How long it is watched at most
+    #[arg(long = "for", default_value = "30s", value_name = "TIME", value_parser = duration)]
+    window: Duration,
+    /// The program and its arguments
+    #[arg(last = true, required = true)]
+    command: Vec<OsString>,
+}
+
+impl Args {
+    pub(crate) fn run(self, out: Out) -> Result<Exit, Failure> {
+        let Verb::Run(args) = self.verb;
+        let stderr = std::io::stderr().as_fd().try_clone_to_owned();
+        let output = File::from(stderr.or_fail(Exit::Host, "standard error is not open")?);
+        let state = match args.state {
+            Some(dir) => Some(dir.canonicalize().or_fail(
+                Exit::Input,
+                format!("the state directory {} cannot be used", dir.display()),
+            )?),
+            None => None,
+        };
+        let spinner = Progress::spinner("watching");
+        let trial = trial(args.command, state, args.window, output)
+            .map_err(|error| tell::shadow(&error))?;
+        drop(spinner);
+        say(out, &trial);
+        out.json(&trial);
+        Ok(if trial.is_quiet() { Exit::Done } else { Exit::Verdict })
+    }
+}
+
+fn say(out: Out, trial: &Trial) {
+    let seconds = Duration::from_millis(trial.watched_ms).as_secs_f64();
+    if trial.stopped {
+        out.say(format!("It was watched for {seconds:.1} s, still ran, and was stopped."));
+    } else {
+        out.say(format!("It ended after {seconds:.1} s with {}.", exit_text(trial.exit)));
+    }
+    let usage = &trial.usage;
+    out.say(format!(
+        "It used {:.2} s of processor time and {:.1} MiB of memory.",
+        usage.cpu.as_secs_f64(),
+        usage.max_rss as f64 / f64::from(1 << 20)
+    ));
+    if trial.is_quiet() {
+        out.say("It tried to reach nothing.");
+    }
+    if !trial.attempts.is_empty() {
+        out.say("It tried to reach (nothing real was reached):");
+    }
+    for attempt in &trial.attempts {
+        out.say(format!("  after {:>6} ms  {attempt}", attempt.after_ms));
+    }
+    if trial.unaccounted > 0 {
+        out.say(format!("and {} packets whose destination was not seen.", trial.unaccounted));
+    }
+    if trial.output_truncated {
+        out.say("Its output was longer than is kept.");
+    }
+}

@@ -1,0 +1,232 @@
+//! `countersign-updater.toml`: what was written, what was merged with the defaults, what was validated.
+//!
+//! ```toml
+//! product = "examplenode"
+//! repositories = ["https://releases.example.org/", "file:///media/usb/releases"]
+//! delay = "0s..24h"            # the hold-off is drawn from this window
+//! check-every = "10m"
+//! mode = "automatic"           # "manual": `countersign-updater apply` decides
+//!
+//! [listen]
+//! http = "127.0.0.1:9000"      # moves a socket of the release to another address
+//!
+//! [policy]
+//! allow-prerelease = false
+//! reproducers = 0              # rebuilders whose own build must have given the same bytes
+//! rebuilders = []              # their keys (RW…); the keyholders who signed always count
+//! skip = []                    # versions that this node never takes
+//!
+//! [shadow]
+//! for = "10s"
+//! ready = "60s"
+//! allow = []                   # HOST:PORT that a shadow may try to reach, beside what the release declares
+//! migrate = "1h"               # how long one migration of the copied state may take
+//! memory = "2GiB"              # "none" lowers this one protection, where no cgroup can be had
+//! processes = 512
+//!
+//! [swap]
+//! snapshots = 3                # how many are kept
+//! lease = "/run/lease.json"    # shared by nodes of this host that may not swap at once; by default the node's own
+//!
+//! [probation]
+//! for = "30s"
+//! crashes = 3
+//! ```
+
+mod units;
+mod written;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use countersign_metadata::{Platform, Product, PublicKey, Version};
+
+pub use units::{BadUnit, Window, duration, duration_text, size};
+
+use crate::Home;
+use crate::durable::{self, DiskError};
+use crate::net::Repository;
+
+/// A validated configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What runs here.
+    pub product: Product,
+    /// Where it runs; this machine's by default.
+    pub platform: Platform,
+    /// Mirrors of the repository, asked in this order.
+    pub repositories: Vec<Repository>,
+    /// How often the repository is asked.
+    pub check_every: Duration,
+    /// The hold-off is drawn uniformly from this window.
+    pub delay: Window,
+    /// Who decides when.
+    pub mode: Mode,
+    /// How often one release is tried before it is left alone; from 1.
+    pub attempts: u32,
+    /// Bytes that an update must leave free on the disk.
+    pub free_space: u64,
+    /// Listening addresses by socket name, instead of the release's own.
+    pub listen: BTreeMap<String, SocketAddr>,
+    /// Which releases this node takes.
+    pub policy: Policy,
+    /// How a release is tried.
+    pub shadow: Shadow,
+    /// How a release is swapped in.
+    pub swap: Swap,
+    /// How a release is watched after the swap.
+    pub probation: Probation,
+}
+
+/// Who decides when a release is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The hold-off does.
+    Automatic,
+    /// A person does, by `countersign-updater apply`.
+    Manual,
+}
+
+/// Which releases a node takes.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// Whether pre-releases are taken.
+    pub allow_prerelease: bool,
+    /// How many distinct known rebuilders must have reproduced a release.
+    pub reproducers: usize,
+    /// Whose verdicts count beside those of the keyholders who signed the release.
+    pub rebuilders: BTreeSet<PublicKey>,
+    /// Versions never taken.
+    pub skip: BTreeSet<Version>,
+}
+
+/// How a release is tried in the shadow.
+#[derive(Clone, Debug)]
+pub struct Shadow {
+    /// How long it is watched once it is ready and healthy.
+    pub window: Duration,
+    /// How long it may take to become ready.
+    pub ready: Duration,
+    /// `HOST:PORT` that it may try to reach, beside what the release declares.
+    pub allow: Vec<String>,
+    /// How long one migration of the copied state may take.
+    pub migrate: Duration,
+    /// Bytes of memory it may use; `None` where the operator lowered this protection (`memory = "none"`).
+    pub memory: Option<u64>,
+    /// Processes it may have.
+    pub processes: u64,
+}
+
+/// How a release is swapped in.
+#[derive(Clone, Debug)]
+pub struct Swap {
+    /// How many snapshots are kept; from 1.
+    pub snapshots: u32,
+    /// Nodes that share this file swap one at a time; `None`: this node is alone.
+    pub lease: Option<PathBuf>,
+}
+
+/// How a release is watched after the swap.
+#[derive(Clone, Copy, Debug)]
+pub struct Probation {
+    /// How long.
+    pub window: Duration,
+    /// At this many crashes it is rolled back; from 1.
+    pub crashes: u32,
+}
+
+/// A configuration that cannot be used, with the place to look at.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// It is not UTF-8.
+    #[error("{0} is not UTF-8 text")]
+    NotText(PathBuf),
+    /// A line is wrong.
+    #[error("{}:{line}: {reason}", file.display())]
+    Line {
+        /// The file.
+        file: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A key without a default is not there.
+    #[error("{}: {key} is missing", file.display())]
+    Missing {
+        /// The file.
+        file: PathBuf,
+        /// The key.
+        key: &'static str,
+    },
+}
+
+/// Longest configuration, in bytes.
+const MAX_FILE: u64 = 1 << 20;
+
+impl Config {
+    /// Reads and validates a node's configuration.
+    ///
+    /// # Errors
+    /// It is not there, or a line of it cannot be used; the error names the line.
+    pub fn load(home: &Home) -> Result<Self, ConfigError> {
+        let file = home.config_file();
+        let bytes = durable::read(&file, MAX_FILE)?.unwrap_or_default();
+        let text = String::from_utf8(bytes).map_err(|_| ConfigError::NotText(file.clone()))?;
+        Self::from_text(&text, file)
+    }
+
+    /// Validates the text of a configuration; `file` is its name in errors.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn from_text(text: &str, file: PathBuf) -> Result<Self, ConfigError> {
+        let source = written::Source { text, file };
+        source.parse()?.merge(&source)?.validate(&source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::from_text(text, PathBuf::from("n.toml"))
+    }
+
+    #[test]
+    fn two_lines_are_a_configuration() {
+        let config = parse("product = \"p\"\nrepositories = [\"http://127.0.0.1:8000\"]").unwrap();
+        assert_eq!(config.mode, Mode::Automatic);
+        assert_eq!(config.delay.max, Duration::from_hours(24));
+        assert_eq!(config.platform, Platform::here());
+    }
+
+    #[test]
+    fn every_error_names_file_and_line() {
+        let head = "product = \"p\"\nrepositories = [\"file:///r\"]\n";
+        for (tail, wanted) in [
+            ("delay = \"5s..2s\"", "n.toml:3: delay"),
+            ("\nmode = \"sometimes\"", "n.toml:4: mode"),
+            ("colour = 1", "n.toml:3: "),
+            ("[probation]\ncrashes = 0", "n.toml:4: probation.crashes"),
+            ("[listen]\nhttp = \"localhost\"", "n.toml:4: listen.http"),
+            ("[shadow]\nallow = [\"example.org\"]", "n.toml:4: shadow.allow"),
+            ("attempts = \"three\"", "n.toml:3: "),
+            ("[swap]\nlease = \"lease.json\"", "n.toml:4: swap.lease"),
+            ("[swap]\nsnapshots = 0", "n.toml:4: swap.snapshots"),
+        ] {
+            let error = parse(&format!("{head}{tail}")).unwrap_err().to_string();
+            assert!(error.starts_with(wanted), "{error}");
+        }
+        let error = parse("product = \"p\"").unwrap_err().to_string();
+        assert_eq!(error, "n.toml: repositories is missing");
+        let error = parse("product = \"p\"\nrepositories = [\n \"gopher://x\"]").unwrap_err();
+        assert!(error.to_string().starts_with("n.toml:3: repositories"), "{error}");
+    }
+}

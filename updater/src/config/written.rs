@@ -1,0 +1,257 @@
+//! The two steps before a validated configuration: what was written, and what the defaults add.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use countersign_metadata::Platform;
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{Config, ConfigError, Mode, Policy, Probation, Shadow, Swap, units};
+
+/// The text and its name: what turns a place into a line number.
+pub(super) struct Source<'a> {
+    pub(super) text: &'a str,
+    pub(super) file: PathBuf,
+}
+
+/// As written: nothing but the shape is known to be right.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct Written {
+    product: Option<Spanned<String>>,
+    platform: Option<Spanned<String>>,
+    repositories: Option<Vec<Spanned<String>>>,
+    check_every: Option<Spanned<String>>,
+    delay: Option<Spanned<String>>,
+    mode: Option<Spanned<String>>,
+    attempts: Option<Spanned<u32>>,
+    free_space: Option<Spanned<String>>,
+    listen: BTreeMap<String, Spanned<String>>,
+    policy: WrittenPolicy,
+    shadow: WrittenShadow,
+    swap: WrittenSwap,
+    probation: WrittenProbation,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct WrittenPolicy {
+    allow_prerelease: bool,
+    reproducers: usize,
+    rebuilders: Vec<Spanned<String>>,
+    skip: Vec<Spanned<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct WrittenShadow {
+    r#for: Option<Spanned<String>>,
+    ready: Option<Spanned<String>>,
+    migrate: Option<Spanned<String>>,
+    allow: Vec<Spanned<String>>,
+    memory: Option<Spanned<String>>,
+    processes: Option<Spanned<u64>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct WrittenSwap {
+    snapshots: Option<Spanned<u32>>,
+    lease: Option<Spanned<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct WrittenProbation {
+    r#for: Option<Spanned<String>>,
+    crashes: Option<Spanned<u32>>,
+}
+
+/// Every setting has a value, still as text where people write text; a default carries an empty place.
+pub(super) struct Merged {
+    product: Spanned<String>,
+    platform: Spanned<String>,
+    repositories: Vec<Spanned<String>>,
+    check_every: Spanned<String>,
+    delay: Spanned<String>,
+    mode: Spanned<String>,
+    attempts: Spanned<u32>,
+    free_space: Spanned<String>,
+    listen: BTreeMap<String, Spanned<String>>,
+    policy: WrittenPolicy,
+    shadow_for: Spanned<String>,
+    shadow_ready: Spanned<String>,
+    shadow_migrate: Spanned<String>,
+    shadow_allow: Vec<Spanned<String>>,
+    shadow_memory: Spanned<String>,
+    shadow_processes: Spanned<u64>,
+    swap_snapshots: Spanned<u32>,
+    swap_lease: Option<Spanned<String>>,
+    probation_for: Spanned<String>,
+    probation_crashes: Spanned<u32>,
+}
+
+fn or<T>(written: Option<Spanned<T>>, default: impl Into<T>) -> Spanned<T> {
+    written.unwrap_or_else(|| Spanned::new(0..0, default.into()))
+}
+
+impl Source<'_> {
+    pub(super) fn parse(&self) -> Result<Written, ConfigError> {
+        toml::from_str(self.text).map_err(|error| {
+            self.line(error.span().unwrap_or(0..0), error.message().trim().to_owned())
+        })
+    }
+
+    fn line(&self, place: Range<usize>, reason: String) -> ConfigError {
+        let before = &self.text.as_bytes()[..place.start.min(self.text.len())];
+        let line = 1 + before.iter().filter(|b| **b == b'\n').count();
+        ConfigError::Line { file: self.file.clone(), line, reason }
+    }
+
+    fn missing(&self, key: &'static str) -> ConfigError {
+        ConfigError::Missing { file: self.file.clone(), key }
+    }
+
+    /// Reads one value; an error names the key and the line.
+    fn read<T, E: Display>(
+        &self,
+        key: &str,
+        value: &Spanned<String>,
+        read: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<T, ConfigError> {
+        read(value.get_ref()).map_err(|e| self.line(value.span(), format!("{key}: {e}")))
+    }
+
+    fn one_or_more(&self, key: &str, value: &Spanned<u32>) -> Result<u32, ConfigError> {
+        match value.get_ref() {
+            0 => Err(self.line(value.span(), format!("{key}: begins at 1"))),
+            n => Ok(*n),
+        }
+    }
+
+    fn text<T: FromStr>(&self, key: &str, value: &Spanned<String>) -> Result<T, ConfigError>
+    where
+        T::Err: Display,
+    {
+        self.read(key, value, |text| text.parse())
+    }
+
+    fn list<T: FromStr, C: FromIterator<T>>(
+        &self,
+        key: &str,
+        values: &[Spanned<String>],
+    ) -> Result<C, ConfigError>
+    where
+        T::Err: Display,
+    {
+        values.iter().map(|value| self.text(key, value)).collect()
+    }
+}
+
+impl Written {
+    pub(super) fn merge(self, source: &Source<'_>) -> Result<Merged, ConfigError> {
+        Ok(Merged {
+            product: self.product.ok_or_else(|| source.missing("product"))?,
+            platform: or(self.platform, Platform::here().as_str()),
+            repositories: self.repositories.unwrap_or_default(),
+            check_every: or(self.check_every, "10m"),
+            delay: or(self.delay, "0s..24h"),
+            mode: or(self.mode, "automatic"),
+            attempts: or(self.attempts, 3u32),
+            free_space: or(self.free_space, "64MiB"),
+            listen: self.listen,
+            policy: self.policy,
+            shadow_for: or(self.shadow.r#for, "10s"),
+            shadow_ready: or(self.shadow.ready, "60s"),
+            shadow_migrate: or(self.shadow.migrate, "1h"),
+            shadow_allow: self.shadow.allow,
+            shadow_memory: or(self.shadow.memory, "2GiB"),
+            shadow_processes: or(self.shadow.processes, 512u64),
+            swap_snapshots: or(self.swap.snapshots, 3u32),
+            swap_lease: self.swap.lease,
+            probation_for: or(self.probation.r#for, "30s"),
+            probation_crashes: or(self.probation.crashes, 3u32),
+        })
+    }
+}
+
+impl Merged {
+    pub(super) fn validate(self, source: &Source<'_>) -> Result<Config, ConfigError> {
+        if self.repositories.is_empty() {
+            return Err(source.missing("repositories"));
+        }
+        let duration = |key, value| source.read(key, value, units::duration);
+        let listen = self.listen.iter().map(|(name, address)| {
+            let address = source.text(&format!("listen.{name}"), address)?;
+            Ok((name.clone(), address))
+        });
+        let allow =
+            self.shadow_allow.iter().map(|value| source.read("shadow.allow", value, target));
+        Ok(Config {
+            product: source.text("product", &self.product)?,
+            platform: source.text("platform", &self.platform)?,
+            repositories: source.list("repositories", &self.repositories)?,
+            check_every: duration("check-every", &self.check_every)?,
+            delay: source.text("delay", &self.delay)?,
+            mode: source.read("mode", &self.mode, mode)?,
+            attempts: source.one_or_more("attempts", &self.attempts)?,
+            free_space: source.read("free-space", &self.free_space, units::size)?,
+            listen: listen.collect::<Result<_, ConfigError>>()?,
+            policy: Policy {
+                allow_prerelease: self.policy.allow_prerelease,
+                reproducers: self.policy.reproducers,
+                rebuilders: source.list("policy.rebuilders", &self.policy.rebuilders)?,
+                skip: source.list("policy.skip", &self.policy.skip)?,
+            },
+            shadow: Shadow {
+                window: duration("shadow.for", &self.shadow_for)?,
+                ready: duration("shadow.ready", &self.shadow_ready)?,
+                migrate: duration("shadow.migrate", &self.shadow_migrate)?,
+                allow: allow.collect::<Result<_, ConfigError>>()?,
+                memory: source.read("shadow.memory", &self.shadow_memory, memory)?,
+                processes: *self.shadow_processes.get_ref(),
+            },
+            swap: Swap {
+                snapshots: source.one_or_more("swap.snapshots", &self.swap_snapshots)?,
+                lease: self
+                    .swap_lease
+                    .as_ref()
+                    .map(|value| source.read("swap.lease", value, absolute))
+                    .transpose()?,
+            },
+            probation: Probation {
+                window: duration("probation.for", &self.probation_for)?,
+                crashes: source.one_or_more("probation.crashes", &self.probation_crashes)?,
+            },
+        })
+    }
+}
+
+fn absolute(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if path.is_absolute() { Ok(path) } else { Err(format!("{text:?} is not an absolute path")) }
+}
+
+fn mode(text: &str) -> Result<Mode, String> {
+    match text {
+        "automatic" => Ok(Mode::Automatic),
+        "manual" => Ok(Mode::Manual),
+        _ => Err(format!("{text:?} is neither \"automatic\" nor \"manual\"")),
+    }
+}
+
+/// `none` is how an operator lowers this one protection, by name.
+fn memory(text: &str) -> Result<Option<u64>, units::BadUnit> {
+    if text == "none" { Ok(None) } else { units::size(text).map(Some) }
+}
+
+fn target(text: &str) -> Result<String, String> {
+    let good = text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    if good { Ok(text.to_owned()) } else { Err(format!("{text:?} is not HOST:PORT")) }
+}

@@ -1,0 +1,306 @@
+//! The node directory: every path that the updater owns, as a method.
+//!
+//! ```text
+//! NODE/countersign-updater.toml   what the operator wants
+//! NODE/root.json                  the root pinned at install
+//! NODE/seed                       32 random bytes, mode 0600: the hold-off is drawn from it
+//! NODE/trust/                     TUF files, exactly as downloaded
+//! NODE/store/SHA256/              a staged release: release.json, layout.json.zst, tree/
+//! NODE/state/K/                   data directory number K: never deleted, never overwritten by the updater
+//! NODE/generations/N/             generation.json: which binary runs on which state, and how
+//! NODE/current -> generations/N   replaced by one rename: the commit point of a swap
+//! NODE/snapshots/N/  NODE/shadow/ copies of state: for the way back, and to try a release on
+//! NODE/reports/SHA256.json        what a release did in the shadow
+//! NODE/journal.jsonl              every step that was taken
+//! NODE/run/  NODE/log/            sockets and locks; the node's output
+//! ```
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use countersign_metadata::Sha256;
+
+use crate::durable::{self, DiskError, OnDisk};
+
+/// An installed node directory.
+#[derive(Clone, Debug)]
+pub struct Home(PathBuf);
+
+/// The node's secret seed. It never leaves the node.
+pub struct Seed([u8; 32]);
+
+impl Seed {
+    /// The bytes, for drawing from.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// A directory that cannot be a node's home.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    /// Nothing is installed there.
+    #[error("{0} is not a node directory (it has no countersign-updater.toml)")]
+    NotInstalled(PathBuf),
+    /// Something is there already.
+    #[error("{0} exists and is not empty")]
+    Occupied(PathBuf),
+    /// A node is installed there already.
+    #[error("a node is already installed in {0}")]
+    Installed(PathBuf),
+    /// Commands and JSON need a path that is text.
+    #[error("the path {0:?} is not UTF-8")]
+    NotText(PathBuf),
+    /// The seed is not 32 bytes.
+    #[error("{0} does not hold 32 bytes")]
+    BadSeed(PathBuf),
+    /// The disk.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+const FOLDERS: [&str; 9] =
+    ["trust", "store", "state", "generations", "snapshots", "shadow", "reports", "run", "log"];
+
+impl Home {
+    /// Opens an installed node directory.
+    ///
+    /// # Errors
+    /// It is not one.
+    pub fn open(dir: &Path) -> Result<Self, HomeError> {
+        let this = match fs::canonicalize(dir) {
+            Ok(dir) => Self(dir),
+            Err(_) => return Err(HomeError::NotInstalled(dir.to_owned())),
+        };
+        if this.0.to_str().is_none() {
+            return Err(HomeError::NotText(this.0));
+        }
+        if !this.config_file().is_file() {
+            return Err(HomeError::NotInstalled(dir.to_owned()));
+        }
+        Ok(this)
+    }
+
+    /// Makes the folders of a new node in `dir`, which is missing, empty, or the leftover of an `install` that
+    /// did not finish. The configuration file is what makes it a node: `install` writes it last.
+    ///
+    /// # Errors
+    /// Something that is not ours is there. Nothing has then been touched.
+    pub fn create(dir: &Path) -> Result<Self, HomeError> {
+        fs::create_dir_all(dir).on_disk("make", dir)?;
+        let dir = fs::canonicalize(dir).on_disk("open", dir)?;
+        if dir.to_str().is_none() {
+            return Err(HomeError::NotText(dir));
+        }
+        let this = Self(dir);
+        if this.config_file().exists() {
+            return Err(HomeError::Installed(this.0));
+        }
+        let unfinished = this.0.join(UNFINISHED);
+        let mut entries = fs::read_dir(&this.0).on_disk("read", &this.0)?;
+        if entries.next().is_some() && !unfinished.is_file() {
+            return Err(HomeError::Occupied(this.0));
+        }
+        durable::write(&unfinished, b"countersign-updater install has not finished here\n")?;
+        for folder in FOLDERS {
+            durable::make_dir(&this.0.join(folder))?;
+        }
+        if this.seed_unread()?.is_none() {
+            let mut seed = [0; 32];
+            let urandom = Path::new("/dev/urandom");
+            File::open(urandom)
+                .and_then(|mut file| file.read_exact(&mut seed))
+                .on_disk("read", urandom)?;
+            durable::write_with_mode(&this.seed_file(), &seed, 0o600)?;
+        }
+        Ok(this)
+    }
+
+    /// Writes the configuration: from now on [`Home::open`] finds a node here.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn finish(&self, config: &str) -> Result<(), HomeError> {
+        durable::write(&self.config_file(), config.as_bytes())?;
+        let unfinished = self.0.join(UNFINISHED);
+        match fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(DiskError::new("remove", &unfinished, error).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The directory itself: absolute, without links, and UTF-8.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The path as text, for commands.
+    pub fn text(&self, path: &Path) -> String {
+        path.to_string_lossy().into_owned()
+    }
+
+    /// The operator's configuration.
+    pub fn config_file(&self) -> PathBuf {
+        self.0.join("countersign-updater.toml")
+    }
+
+    /// The root pinned at install.
+    pub fn pinned_root(&self) -> PathBuf {
+        self.0.join("root.json")
+    }
+
+    fn seed_file(&self) -> PathBuf {
+        self.0.join("seed")
+    }
+
+    /// Reads the secret seed.
+    ///
+    /// # Errors
+    /// It is not there or not 32 bytes.
+    pub fn seed(&self) -> Result<Seed, HomeError> {
+        self.seed_unread()?.map(Seed).ok_or_else(|| HomeError::BadSeed(self.seed_file()))
+    }
+
+    fn seed_unread(&self) -> Result<Option<[u8; 32]>, HomeError> {
+        let path = self.seed_file();
+        match durable::read(&path, 32)? {
+            None => Ok(None),
+            Some(bytes) => match bytes.try_into() {
+                Ok(seed) => Ok(Some(seed)),
+                Err(_) => Err(HomeError::BadSeed(path)),
+            },
+        }
+    }
+
+    /// TUF files, exactly as downloaded.
+    pub fn trust(&self) -> PathBuf {
+        self.0.join("trust")
+    }
+
+    /// Staged releases.
+    pub fn store(&self) -> PathBuf {
+        self.0.join("store")
+    }
+
+    /// One staged release, by the digest of its canonical tar.
+    pub fn stored(&self, artifact: &Sha256) -> PathBuf {
+        self.store().join(artifact.to_string())
+    }
+
+    /// All data directories.
+    pub fn states(&self) -> PathBuf {
+        self.0.join("state")
+    }
+
+    /// Data directory number `number`.
+    pub fn state(&self, number: u64) -> PathBuf {
+        self.states().join(number.to_string())
+    }
+
+    /// All generations.
+    pub fn generations(&self) -> PathBuf {
+        self.0.join("generations")
+    }
+
+    /// The directory of one generation.
+    pub fn generation(&self, number: u64) -> PathBuf {
+        self.generations().join(number.to_string())
+    }
+
+    /// The link to the generation that runs.
+    pub fn current(&self) -> PathBuf {
+        self.0.join("current")
+    }
+
+    /// All snapshots.
+    pub fn snapshots(&self) -> PathBuf {
+        self.0.join("snapshots")
+    }
+
+    /// The snapshot taken before generation `number` was left.
+    pub fn snapshot(&self, number: u64) -> PathBuf {
+        self.snapshots().join(number.to_string())
+    }
+
+    /// Scratch space of shadows: may be emptied whenever none runs.
+    pub fn shadow(&self) -> PathBuf {
+        self.0.join("shadow")
+    }
+
+    /// All shadow reports.
+    pub fn reports(&self) -> PathBuf {
+        self.0.join("reports")
+    }
+
+    /// What a release did in the shadow.
+    pub fn report(&self, artifact: &Sha256) -> PathBuf {
+        self.reports().join(format!("{artifact}.json"))
+    }
+
+    /// The journal.
+    pub fn journal(&self) -> PathBuf {
+        self.0.join("journal.jsonl")
+    }
+
+    /// Sockets and locks.
+    pub fn run(&self) -> PathBuf {
+        self.0.join("run")
+    }
+
+    /// Where the supervisor listens.
+    pub fn supervisor_socket(&self) -> PathBuf {
+        self.run().join("supervisor.sock")
+    }
+
+    /// Held by the one agent of this node.
+    pub fn agent_lock(&self) -> PathBuf {
+        self.run().join("agent.lock")
+    }
+
+    /// Held by whoever may write the state.
+    pub fn state_lock(&self) -> PathBuf {
+        self.run().join("state.lock")
+    }
+
+    /// Logs.
+    pub fn log(&self) -> PathBuf {
+        self.0.join("log")
+    }
+
+    /// The node's own output.
+    pub fn node_log(&self) -> PathBuf {
+        self.log().join("node.log")
+    }
+}
+
+/// Marks a directory in which an install began, so that it can be begun again.
+const UNFINISHED: &str = ".install-unfinished";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_with_foreign_files_is_never_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("thesis.tex"), "years of work").unwrap();
+        assert!(matches!(Home::create(dir.path()), Err(HomeError::Occupied(_))));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert!(matches!(Home::open(dir.path()), Err(HomeError::NotInstalled(_))));
+    }
+
+    #[test]
+    fn an_install_that_did_not_finish_may_begin_again_with_the_same_seed() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Home::create(dir.path()).unwrap().seed().unwrap();
+        assert!(Home::open(dir.path()).is_err());
+        let home = Home::create(dir.path()).unwrap();
+        assert_eq!(first.as_bytes(), home.seed().unwrap().as_bytes());
+        home.finish("product = \"p\"\n").unwrap();
+        assert!(Home::open(dir.path()).is_ok());
+        assert!(matches!(Home::create(dir.path()), Err(HomeError::Installed(_))));
+    }
+}

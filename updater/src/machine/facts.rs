@@ -1,0 +1,153 @@
+//! What `drive` saw of the world, and the operator's rules: everything `plan` may know beside the ledger.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use countersign_metadata::{Area, Sha256, Version};
+
+use super::{Candidate, Moment};
+
+/// One look at the world.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// When.
+    pub now: Moment,
+    /// What `current` names.
+    pub current: Current,
+    /// What the repository and the policy offer; asked only while nothing is stopped.
+    pub offer: Offer,
+    /// The node, as its supervisor sees it.
+    pub node: Node,
+    /// Whether `current` may not be started because its state may be between two schemas.
+    pub barred: bool,
+    /// Who holds the lease, if somebody else does.
+    pub lease_taken: Option<String>,
+    /// The operator asks for it now.
+    pub apply: Option<Apply>,
+    /// What the health probe said; asked only in probation.
+    pub health: Health,
+}
+
+/// What `current` names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Current {
+    /// Generation number.
+    pub generation: u64,
+    /// Its version.
+    pub version: Version,
+    /// Its release, by the digest of the canonical tar.
+    pub artifact: Sha256,
+    /// Its data directory.
+    pub data: u64,
+    /// The schemas of that data.
+    pub areas: BTreeMap<Area, u32>,
+}
+
+/// What the repository and the policy offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// The present state does not ask.
+    Unasked,
+    /// The repository cannot be reached or believed just now.
+    Unknown {
+        /// Why.
+        reason: String,
+    },
+    /// Nothing that policy would take.
+    Nothing {
+        /// Why.
+        reason: String,
+    },
+    /// A release that policy takes.
+    Release {
+        /// Which.
+        candidate: Candidate,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The node, as its supervisor sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Node {
+    /// No supervisor answers.
+    Unreachable {
+        /// Why.
+        reason: String,
+    },
+    /// Stopped by us, sockets queueing, until we say so or our hold on it runs out.
+    Held,
+    /// It does not run, and not because of us.
+    Down {
+        /// Why.
+        reason: String,
+        /// Crashes of the generation that ran last.
+        crashes: u32,
+    },
+    /// It was started and is not ready yet.
+    Starting {
+        /// Which generation.
+        generation: u64,
+        /// Crashes of this generation.
+        crashes: u32,
+    },
+    /// It is ready.
+    Up {
+        /// Which generation.
+        generation: u64,
+        /// Crashes of this generation.
+        crashes: u32,
+    },
+}
+
+/// The operator's `apply`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Apply {
+    /// Whatever is offered next.
+    Next,
+    /// This release and no other.
+    Only(Sha256),
+}
+
+impl Apply {
+    /// Whether it means this release.
+    pub fn means(&self, artifact: &Sha256) -> bool {
+        match self {
+            Self::Next => true,
+            Self::Only(only) => only == artifact,
+        }
+    }
+}
+
+/// What the health probe said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// The present state does not ask.
+    Unasked,
+    /// 200, or the release has no probe.
+    Good,
+    /// Something else.
+    Bad {
+        /// How long without a good answer in between.
+        lasting: Duration,
+        /// What came instead.
+        reason: String,
+    },
+}
+
+/// The operator's rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Only `apply` ends a hold-off.
+    pub manual: bool,
+    /// How often a release is tried when something else is to blame.
+    pub attempts: u32,
+    /// Pause after the first of those tries; it doubles.
+    pub pause: Duration,
+    /// How long a new version is watched.
+    pub probation: Duration,
+    /// This many crashes in probation end it.
+    pub crashes: u32,
+    /// Health may be bad for this long in probation.
+    pub patience: Duration,
+}

@@ -1,0 +1,155 @@
+//! What the journal amounts to: the state, what was under way, what is known bad, what was tried how often.
+
+use std::collections::BTreeMap;
+
+use countersign_metadata::{Sha256, Version};
+use serde::Serialize;
+
+use super::journal::{Kind, Record};
+use super::state::Blame;
+use super::{Effect, Moment, State};
+
+/// The sum of a journal. Folding is total: every journal that can be read has one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Ledger {
+    /// Where the updater rests.
+    pub state: State,
+    /// The effect that was begun last and neither done nor failed: a crash interrupted it.
+    pub pending: Option<Effect>,
+    /// Releases that are never tried again, by the digest of their canonical tar.
+    pub bad: BTreeMap<Sha256, Bad>,
+    /// Failed tries for which the release was not to blame.
+    pub attempts: BTreeMap<Sha256, Attempts>,
+    /// The failure that the present state is stuck on, if the last step failed.
+    pub trouble: Option<Trouble>,
+}
+
+/// Why a release is known bad.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Bad {
+    /// Its version.
+    pub version: Version,
+    /// The reason, to a person.
+    pub reason: String,
+    /// Since when.
+    pub at: Moment,
+}
+
+/// Failed tries of one release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Attempts {
+    /// How many.
+    pub count: u32,
+    /// The last one.
+    pub last: Moment,
+    /// Why it failed.
+    pub reason: String,
+}
+
+/// A step that failed and has to be tried again from the same state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Trouble {
+    /// The step.
+    pub effect: Effect,
+    /// How often in a row.
+    pub count: u32,
+    /// The last time.
+    pub last: Moment,
+    /// Why, to a person.
+    pub reason: String,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            state: State::Idle,
+            pending: None,
+            bad: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            trouble: None,
+        }
+    }
+}
+
+impl Ledger {
+    /// The sum of these records.
+    pub fn of(records: &[Record]) -> Self {
+        let mut ledger = Self::default();
+        for record in records {
+            ledger.take(record);
+        }
+        ledger
+    }
+
+    /// Adds one record.
+    pub fn take(&mut self, record: &Record) {
+        match &record.kind {
+            Kind::Intent => {
+                self.pending = Some(record.effect);
+                self.state = record.state.clone();
+                return;
+            }
+            Kind::Done => self.trouble = None,
+            Kind::Failed { blame } => self.fail(record, *blame),
+        }
+        if let (State::RolledBack { candidate, undo, .. }, false) =
+            (&record.state, matches!(self.state, State::RolledBack { .. }))
+        {
+            self.count(
+                candidate.artifact,
+                &candidate.version,
+                undo.blame,
+                &undo.reason,
+                &record.at,
+            );
+        }
+        if let State::Committed { candidate, .. } = &record.state {
+            self.attempts.remove(&candidate.artifact);
+        }
+        self.pending = None;
+        self.state = record.state.clone();
+    }
+
+    /// A failure either ends a candidacy, which is counted against the release, or has to be tried again.
+    fn fail(&mut self, record: &Record, blame: Blame) {
+        let before = self.state.candidate().cloned();
+        match before {
+            Some(candidate) if !self.state.is_rest() && record.state == State::Idle => {
+                self.trouble = None;
+                let (artifact, version) = (candidate.artifact, candidate.version);
+                self.count(artifact, &version, blame, &record.why, &record.at);
+            }
+            _ if record.state == self.state => {
+                let again = self.trouble.take().filter(|t| t.effect == record.effect);
+                self.trouble = Some(Trouble {
+                    effect: record.effect,
+                    count: again.map_or(0, |t| t.count) + 1,
+                    last: record.at.clone(),
+                    reason: record.why.clone(),
+                });
+            }
+            _ => self.trouble = None,
+        }
+    }
+
+    fn count(
+        &mut self,
+        artifact: Sha256,
+        version: &Version,
+        blame: Blame,
+        reason: &str,
+        at: &Moment,
+    ) {
+        let (reason, at) = (reason.to_owned(), at.clone());
+        match blame {
+            Blame::Release => {
+                self.attempts.remove(&artifact);
+                self.bad.insert(artifact, Bad { version: version.clone(), reason, at });
+            }
+            Blame::World => {
+                let count = self.attempts.get(&artifact).map_or(0, |a| a.count) + 1;
+                self.attempts.insert(artifact, Attempts { count, last: at, reason });
+            }
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The updater's states: what it rests in, what it may do, what decides, and the journal it all comes back from.
+//!
+//! ```text
+//! Idle -announce-> Announced -fetch, stage-> Staged -copy-state, shadow-> Shadowed -draw-hold-> Held
+//! Held -lease-> Leased -copy-ahead, stop-> Stopped -snapshot-> Snapshotted -migrate-> Migrated
+//! Migrated -switch-> Switched -start-> Probation -conclude-> Committed
+//! Announced … Held -withdraw-> Idle       a failure before the lease -> Idle, counted
+//! Leased … Probation -condemn-> the same state, leading back:
+//!     stop, migrate-back (or restore), switch-back, start, conclude -> RolledBack
+//! ```
+//!
+//! # Invariants
+//! Tests walk every path of the machine, with every effect failing and every crash, and check these:
+//!
+//! 1. An effect is begun only after its intent is on the disk, and the state moves only after its outcome is.
+//! 2. Every effect is idempotent: after a crash the same plan leads to the same place.
+//! 3. A snapshot is completed only while the node is held stopped and before any area was touched.
+//! 4. A version is started only on data of its own schemas.
+//! 5. Data directories are never removed or overwritten. What is replaced is kept aside, and the journal says so.
+//! 6. `current` changes in [`Effect::Switch`] and [`Effect::SwitchBack`] only, by one rename each.
+//! 7. Every state has an exit: it ends in `Committed` with the new version, or with the old one running.
+//! 8. A release that failed by its own fault is never tried again; other failures are counted and paused.
+//!
+//! [`plan`] and [`transition`] are pure. [`drive`] observes, plans, records and acts through a [`World`].
+
+mod back;
+pub mod drive;
+mod effect;
+pub mod facts;
+pub mod journal;
+mod ledger;
+mod moment;
+mod plan;
+pub mod state;
+pub mod transition;
+
+pub use drive::{Silent, Until, Witness, World, drive};
+pub use effect::Effect;
+pub use facts::{Facts, Rules};
+pub use journal::{Journal, JournalError, Record};
+pub use ledger::{Attempts, Bad, Ledger, Trouble};
+pub use moment::Moment;
+pub use plan::{Action, plan};
+pub use state::{Blame, Candidate, State, Swap};
+pub use transition::Outcome;

@@ -1,0 +1,282 @@
+//! The law: from what is known to the next step, with the reason. Pure: no clock, network or disk in here.
+
+use std::time::Duration;
+
+use super::facts::{Facts, Health, Node, Offer, Rules};
+use super::state::Undo;
+use super::{Candidate, Effect, Ledger, Moment, State, Swap, back, state};
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// One effect, now.
+    Do {
+        /// Which.
+        effect: Effect,
+        /// Why, to a person.
+        why: String,
+    },
+    /// Nothing before something changes, or before `until`.
+    Wait {
+        /// Why, to a person.
+        why: String,
+        /// When to look again at the latest, if that is known.
+        until: Option<Moment>,
+    },
+}
+
+/// Longest pause before a step that failed is tried again from the same state.
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+
+/// Longest pause before a release is tried again.
+const LONGEST_PAUSE: Duration = Duration::from_hours(6);
+
+/// How soon a lease that somebody else has is asked for again.
+const LEASE_POLL: Duration = Duration::from_secs(5);
+
+pub(super) fn act(effect: Effect, why: impl Into<String>) -> Action {
+    Action::Do { effect, why: why.into() }
+}
+
+pub(super) fn wait(why: impl Into<String>) -> Action {
+    Action::Wait { why: why.into(), until: None }
+}
+
+/// Decides the next step. Every state has an exit: see the tests.
+pub fn plan(ledger: &Ledger, facts: &Facts, rules: &Rules) -> Action {
+    let action = match &ledger.state {
+        State::Idle | State::Committed { .. } | State::RolledBack { .. } => {
+            rest(ledger, facts, rules)
+        }
+        State::Announced { candidate, fetched } => {
+            stands(candidate, facts).unwrap_or_else(|| match fetched {
+                false => act(Effect::Fetch, format!("{} is wanted", candidate.version)),
+                true => act(Effect::Stage, "the artifact is here"),
+            })
+        }
+        State::Staged { candidate, copied } => {
+            stands(candidate, facts).unwrap_or_else(|| shadow(facts, *copied))
+        }
+        State::Shadowed { candidate, .. } => stands(candidate, facts).unwrap_or_else(|| {
+            act(Effect::DrawHold, "it did nothing in the shadow that it may not")
+        }),
+        State::Held { candidate, hold, .. } => stands(candidate, facts)
+            .unwrap_or_else(|| held(candidate, &hold.not_before, facts, rules)),
+        State::Leased(swap)
+        | State::Stopped(swap)
+        | State::Snapshotted(swap)
+        | State::Migrated(swap)
+        | State::Switched(swap)
+        | State::Probation { swap, .. } => match &swap.undo {
+            Some(undo) => back::plan(swap, undo, facts),
+            None => forward(&ledger.state, swap, facts, rules),
+        },
+    };
+    patient(action, ledger, &facts.now)
+}
+
+/// A step that just failed waits a little longer each time.
+fn patient(action: Action, ledger: &Ledger, now: &Moment) -> Action {
+    let Action::Do { effect, .. } = &action else { return action };
+    let Some(trouble) = ledger.trouble.as_ref().filter(|t| t.effect == *effect) else {
+        return action;
+    };
+    let until = trouble.last.after(doubled(Duration::from_secs(1), trouble.count, LONGEST_RETRY));
+    if now.reached(&until) {
+        return action;
+    }
+    let why = format!(
+        "could not {}: {} (try {} at {until})",
+        effect.sentence(),
+        trouble.reason,
+        trouble.count + 1
+    );
+    Action::Wait { why, until: Some(until) }
+}
+
+fn doubled(first: Duration, count: u32, longest: Duration) -> Duration {
+    let factor = 1u32.checked_shl(count.saturating_sub(1)).unwrap_or(u32::MAX);
+    first.saturating_mul(factor).min(longest)
+}
+
+fn rest(ledger: &Ledger, facts: &Facts, rules: &Rules) -> Action {
+    let (candidate, reason) = match &facts.offer {
+        Offer::Unasked => return wait("the repository was not asked"),
+        Offer::Unknown { reason } | Offer::Nothing { reason } => return wait(reason),
+        Offer::Release { candidate, reason } => (candidate, reason),
+    };
+    let version = &candidate.version;
+    if candidate.artifact == facts.current.artifact {
+        return wait(format!("{version} runs already"));
+    }
+    if let Some(bad) = ledger.bad.get(&candidate.artifact) {
+        return wait(format!("{version} is known bad since {}: {}", bad.at, bad.reason));
+    }
+    let asked = facts.apply.as_ref().is_some_and(|apply| apply.means(&candidate.artifact));
+    if let Some(tried) = ledger.attempts.get(&candidate.artifact).filter(|_| !asked) {
+        if tried.count >= rules.attempts {
+            return wait(format!(
+                "{version} failed {} times and is left alone until `apply`: {}",
+                tried.count, tried.reason
+            ));
+        }
+        let until = tried.last.after(doubled(rules.pause, tried.count, LONGEST_PAUSE));
+        if !facts.now.reached(&until) {
+            let why = format!("{version} is tried again at {until}: {}", tried.reason);
+            return Action::Wait { why, until: Some(until) };
+        }
+    }
+    act(Effect::Announce, reason)
+}
+
+/// Until the lease, a candidate must still be what the repository and policy offer. `None`: it is.
+fn stands(candidate: &Candidate, facts: &Facts) -> Option<Action> {
+    let version = &candidate.version;
+    match &facts.offer {
+        Offer::Release { candidate: offered, .. } if offered == candidate => None,
+        Offer::Release { candidate: other, .. } => Some(act(
+            Effect::Withdraw,
+            format!("{version} is overtaken by {} ({})", other.version, other.artifact.short()),
+        )),
+        Offer::Nothing { reason } => {
+            Some(act(Effect::Withdraw, format!("{version} is no longer offered: {reason}")))
+        }
+        Offer::Unknown { reason } => {
+            Some(wait(format!("whether {version} still stands is not known: {reason}")))
+        }
+        Offer::Unasked => Some(wait(format!("whether {version} still stands was not asked"))),
+    }
+}
+
+fn shadow(facts: &Facts, copied: bool) -> Action {
+    if copied {
+        return act(Effect::Shadow, "a copy of the state is ready");
+    }
+    match &facts.node {
+        Node::Unreachable { reason } => wait(no_supervisor(reason)),
+        _ => act(Effect::CopyState, "the shadow needs a copy of the state"),
+    }
+}
+
+pub(super) fn no_supervisor(reason: &str) -> String {
+    format!("the supervisor does not answer ({reason}); start `countersign-updater supervise`")
+}
+
+fn held(candidate: &Candidate, not_before: &Moment, facts: &Facts, rules: &Rules) -> Action {
+    let version = &candidate.version;
+    let asked = facts.apply.as_ref().is_some_and(|apply| apply.means(&candidate.artifact));
+    if !asked && rules.manual {
+        return wait(format!("{version} waits for `countersign-updater apply`"));
+    }
+    if !asked && !facts.now.reached(not_before) {
+        let why = format!("{version} waits until {not_before}");
+        return Action::Wait { why, until: Some(not_before.clone()) };
+    }
+    if let Node::Unreachable { reason } = &facts.node {
+        return wait(no_supervisor(reason));
+    }
+    if let Some(holder) = &facts.lease_taken {
+        let until = Some(facts.now.after(LEASE_POLL));
+        return Action::Wait { why: format!("another swap has the lease: {holder}"), until };
+    }
+    let why = if asked { "the operator asked for it" } else { "its time has come" };
+    act(Effect::Lease, why)
+}
+
+/// The way forward from the lease to the end of probation.
+fn forward(at: &State, swap: &Swap, facts: &Facts, rules: &Rules) -> Action {
+    let switched = matches!(at, State::Switched(_) | State::Probation { .. });
+    let current = &facts.current;
+    let expected = if switched {
+        swap.to == Some(current.generation)
+    } else {
+        // A crash between the rename and its record leaves the new version in place already.
+        current.generation == swap.from
+            || (matches!(at, State::Migrated(_)) && current.artifact == swap.candidate.artifact)
+    };
+    if !expected {
+        let why = format!("somebody else pointed `current` to generation {}", current.generation);
+        return act(Effect::Condemn, why);
+    }
+    if let Node::Unreachable { reason } = &facts.node {
+        return wait(no_supervisor(reason));
+    }
+    let held = facts.node == Node::Held;
+    let stop = || act(Effect::Stop, "the old version must not write from here on");
+    match at {
+        State::Leased(_) if !swap.ahead => {
+            act(Effect::CopyAhead, "what is copied now need not be copied while it is stopped")
+        }
+        State::Leased(_) => stop(),
+        State::Migrated(_) if current.generation != swap.from => {
+            act(Effect::Switch, "`current` names the new version already")
+        }
+        State::Stopped(_) | State::Snapshotted(_) | State::Migrated(_) if !held => stop(),
+        State::Stopped(_) => act(Effect::Snapshot, "nothing writes the state now"),
+        State::Snapshotted(_) => match swap.next_forward() {
+            Some(state::Step { area, from, to, .. }) => {
+                act(Effect::Migrate, format!("{area} goes from schema {from} to {to}"))
+            }
+            None => act(Effect::Migrate, "no area changes its schema"),
+        },
+        State::Migrated(_) => act(Effect::Switch, "state and snapshot are ready"),
+        State::Switched(_) => act(Effect::Start, "`current` names the new version"),
+        State::Probation { since, .. } => probation(swap, since, facts, rules),
+        _ => wait("nothing is under way"),
+    }
+}
+
+fn probation(swap: &Swap, since: &Moment, facts: &Facts, rules: &Rules) -> Action {
+    let version = &swap.candidate.version;
+    let crashes = match &facts.node {
+        Node::Up { crashes, .. } | Node::Starting { crashes, .. } | Node::Down { crashes, .. } => {
+            *crashes
+        }
+        Node::Held => return act(Effect::Start, format!("{version} is stopped")),
+        Node::Unreachable { .. } => 0,
+    };
+    if crashes >= rules.crashes {
+        return act(Effect::Condemn, format!("{version} crashed {crashes} times in probation"));
+    }
+    match &facts.health {
+        Health::Bad { lasting, reason } if *lasting >= rules.patience => {
+            return act(Effect::Condemn, format!("{version} is not healthy: {reason}"));
+        }
+        _ => {}
+    }
+    // Each crash earns another whole window: a version that crashes once a window is not a healthy one.
+    let until = since.after(rules.probation.saturating_mul(crashes.saturating_add(1)));
+    if !facts.now.reached(&until) {
+        let why = format!("{version} is watched until {until}");
+        return Action::Wait { why, until: Some(until) };
+    }
+    match (&facts.node, &facts.health) {
+        (Node::Up { .. }, Health::Good) => {
+            act(Effect::Conclude, format!("{version} was healthy through its probation"))
+        }
+        (Node::Down { reason, .. }, _) => wait(format!("{version} does not run: {reason}")),
+        (_, Health::Bad { reason, .. }) => wait(format!("{version} is not healthy yet: {reason}")),
+        _ => wait(format!("{version} is not ready yet")),
+    }
+}
+
+/// Whether a decision to go back blames the release. Only what the release did counts against it.
+pub(super) fn blames_release(at: &State, facts: &Facts) -> bool {
+    match at {
+        State::Probation { swap, .. } => swap.to == Some(facts.current.generation),
+        _ => false,
+    }
+}
+
+/// The undo that a [`Effect::Condemn`] begins.
+pub(super) fn condemned(reason: &str, blame: state::Blame) -> Undo {
+    Undo {
+        reason: reason.to_owned(),
+        blame,
+        stuck: None,
+        restored: None,
+        kept_aside: None,
+        generation: None,
+        restarted: None,
+    }
+}

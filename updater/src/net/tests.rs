@@ -1,0 +1,101 @@
+//! Mirrors that stall, hang up, trickle and never end.
+
+use super::*;
+use crate::fixture::mirror::{self, Mischief};
+
+fn hasty() -> Patience {
+    let short = Duration::from_millis(300);
+    Patience { connect: Duration::from_secs(10), idle: short, total: Duration::from_mins(1) }
+}
+
+fn serve(mischief: Mischief) -> (tempfile::TempDir, Mirror) {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("targets")).unwrap();
+    std::fs::write(dir.path().join("targets/a"), "0123456789").unwrap();
+    let url = mirror::Mirror::serve(dir.path(), mischief).url;
+    (dir, Mirror::with_patience(&url.parse().unwrap(), hasty()).unwrap())
+}
+
+#[test]
+fn a_mirror_that_stalls_or_hangs_up_is_cut_off() {
+    for mischief in [Mischief::StallAfter(4), Mischief::CutAfter(4)] {
+        let (_dir, mirror) = serve(mischief);
+        let error = mirror.get("targets/a", 10).unwrap_err();
+        assert!(matches!(error, NetError::CutOff { after: 4, .. }), "{error:?}");
+        assert!(error.retry());
+    }
+}
+
+#[test]
+fn an_endless_answer_ends_at_the_limit() {
+    let (_dir, mirror) = serve(Mischief::Endless);
+    let error = mirror.get("targets/a", 1 << 20).unwrap_err();
+    assert!(matches!(error, NetError::TooLong { .. }) && !error.retry());
+}
+
+#[test]
+fn a_slow_trickle_ends_at_the_deadline() {
+    let (_dir, mirror) = serve(Mischief::Endless);
+    let now = Patience { total: Duration::ZERO, ..hasty() };
+    let mirror = Mirror::with_patience(mirror.repository(), now).unwrap();
+    let mut body = mirror.open("targets/a", 0, 10).unwrap().unwrap();
+    assert!(matches!(body.next(&mut [0; 4]), Err(NetError::CutOff { after: 0, .. })));
+}
+
+#[test]
+fn answers_other_than_yes_are_told_apart() {
+    let (_dir, mirror) = serve(Mischief::Unavailable);
+    assert!(mirror.get("targets/b", 10).unwrap().is_none());
+    let error = mirror.get("targets/a", 10).unwrap_err();
+    assert!(matches!(error, NetError::Status { status: 503, .. }) && error.retry());
+    let nobody = Mirror::new(&"http://127.0.0.1:1/".parse().unwrap()).unwrap();
+    assert!(matches!(nobody.get("a", 10), Err(NetError::Unreachable { .. })));
+}
+
+#[test]
+fn a_web_server_goes_on_from_a_byte_that_was_asked_for() {
+    let (_dir, mirror) = serve(Mischief::None);
+    let mut body = mirror.open("targets/a", 7, 10).unwrap().unwrap();
+    let mut rest = [0; 8];
+    assert_eq!((body.starts_at(), body.next(&mut rest).unwrap()), (7, 3));
+    assert_eq!(&rest[..3], b"789");
+}
+
+#[test]
+fn addresses_are_http_https_or_directories() {
+    for good in ["http://127.0.0.1:8000", "https://example.org/a/b", "file:///media/usb"] {
+        let repository: Repository = good.parse().unwrap();
+        assert_eq!(repository.to_string(), format!("{good}/"));
+        assert_eq!(
+            repository.to_string().parse::<Repository>().unwrap().to_string(),
+            format!("{good}/")
+        );
+    }
+    for bad in ["", "releases", "/srv", "ftp://x/", "https://me:pw@x/", "http://x/?a=b"] {
+        assert!(bad.parse::<Repository>().is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_path_never_leaves_the_repository() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a"), "0123456789").unwrap();
+    let address = format!("file://{}", dir.path().display());
+    let mirror = Mirror::new(&address.parse().unwrap()).unwrap();
+    for bad in ["../a", "/etc/passwd", "a//b", "./a", ""] {
+        assert!(matches!(mirror.get(bad, 10), Err(NetError::BadPath(_))), "{bad}");
+    }
+    assert_eq!(mirror.get("a", 10).unwrap().unwrap(), b"0123456789");
+    assert!(matches!(mirror.get("a", 9), Err(NetError::TooLong { max: 9, .. })));
+    assert!(mirror.get("b", 10).unwrap().is_none());
+    let mut body = mirror.open("a", 8, 10).unwrap().unwrap();
+    let mut rest = [0; 8];
+    assert_eq!((body.starts_at(), body.next(&mut rest).unwrap()), (8, 2));
+}
+
+#[test]
+fn a_directory_that_is_gone_is_unreachable_and_not_empty() {
+    let mirror = Mirror::new(&"file:///nowhere-at-all".parse().unwrap()).unwrap();
+    let error = mirror.get("metadata/timestamp.json", 10).unwrap_err();
+    assert!(matches!(error, NetError::Unreachable { .. }) && error.retry());
+}

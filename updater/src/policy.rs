@@ -1,0 +1,311 @@
+//! Which release a node takes: a pure function of verified releases, configuration and facts, with its reasons.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use countersign_metadata::release::{BadRelease, Urgency};
+use countersign_metadata::trust::{Releases, VerifiedTarget};
+use countersign_metadata::{Area, Platform, PublicKey, Release, Sha256, Version};
+use serde::Serialize;
+
+use crate::Config;
+use crate::generation::Generation;
+
+/// What is known beside releases and configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// What runs; `None` while nothing is installed.
+    pub running: Option<&'a Generation>,
+    /// Artifacts that were tried and are never tried again, each with the reason.
+    pub known_bad: &'a BTreeMap<Sha256, String>,
+    /// Who reproduced which artifact, by verified verdicts.
+    pub reproduced: &'a BTreeMap<Sha256, BTreeSet<PublicKey>>,
+    /// Set where a person asked for one version.
+    pub only: Option<&'a Version>,
+}
+
+/// A release that this node takes: verified, and approved by the operator's policy.
+///
+/// Its birthplaces are [`choose`] and [`approve`]. It cannot be made elsewhere:
+///
+/// ```compile_fail
+/// fn forge(target: countersign_metadata::trust::VerifiedTarget) -> countersign_updater::policy::Approved {
+///     countersign_updater::policy::Approved(target)
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Approved(VerifiedTarget);
+
+impl Approved {
+    /// What was verified.
+    pub fn target(&self) -> &VerifiedTarget {
+        &self.0
+    }
+
+    /// What it is.
+    pub fn release(&self) -> &Release {
+        self.0.release()
+    }
+}
+
+/// The outcome of [`choose`].
+#[derive(Debug)]
+pub struct Choice {
+    /// The newest release that this node takes, if there is one.
+    pub approved: Option<Approved>,
+    /// One decision a release, newest first.
+    pub decisions: Vec<Decision>,
+    /// The release that revokes what runs, if one does.
+    pub running_revoked_by: Option<Version>,
+}
+
+/// What was decided about one release.
+#[derive(Clone, Debug, Serialize)]
+pub struct Decision {
+    /// Its target path.
+    pub path: String,
+    /// Its version, where that could be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<Version>,
+    /// Its identity, where that could be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<Sha256>,
+    /// How pressing it is.
+    pub urgency: Urgency,
+    /// The decision.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
+/// A decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "verdict", content = "reasons", rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It is the one that runs.
+    Running,
+    /// The node takes it.
+    Chosen,
+    /// The node would take it, had it not chosen a newer one.
+    Eligible,
+    /// The node does not take it.
+    Refused(Vec<Reason>),
+}
+
+/// Why a node does not take a release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "reason", rename_all = "kebab-case")]
+#[expect(
+    missing_docs,
+    reason = "each reason and its fields are said in full by its sentence below"
+)]
+pub enum Reason {
+    Unreadable { why: String },
+    OtherPlatform { platform: Platform },
+    NotANode,
+    NotNewer { running: Version },
+    NotTheOneAskedFor { wanted: Version },
+    Prerelease,
+    Skipped,
+    Barrier { follows: Version, running: Version },
+    Revoked { by: Version },
+    KnownBad { why: String },
+    NoMigration { area: Area, from: u32, to: u32 },
+    ProtocolGone { running: u32, oldest: u32, newest: u32 },
+    ProtocolTooFar { running: u32, newest: u32 },
+    NotReproduced { found: usize, needed: usize },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { why } => {
+                write!(f, "it is not a release that this node can read: {why}")
+            }
+            Self::OtherPlatform { platform } => write!(f, "it is for {platform}"),
+            Self::NotANode => f.write_str("it does not say how to run it ([node] is missing)"),
+            Self::NotNewer { running } => write!(f, "it is not newer than {running}, which runs"),
+            Self::NotTheOneAskedFor { wanted } => write!(f, "{wanted} was asked for"),
+            Self::Prerelease => {
+                f.write_str("it is a pre-release (policy.allow-prerelease is false)")
+            }
+            Self::Skipped => f.write_str("the operator skips it (policy.skip)"),
+            Self::Barrier { follows, running } => {
+                write!(f, "it follows {follows} or later, and {running} runs")
+            }
+            Self::Revoked { by } => write!(f, "{by} revokes it"),
+            Self::KnownBad { why } => write!(f, "it was tried here and is known bad: {why}"),
+            Self::NoMigration { area, from, to } => {
+                write!(f, "it brings no migration of {area} from schema {from} to {to}")
+            }
+            Self::ProtocolGone { running, oldest, newest } => {
+                write!(
+                    f,
+                    "it speaks protocols {oldest} to {newest}, not {running}, which is spoken now"
+                )
+            }
+            Self::ProtocolTooFar { running, newest } => {
+                write!(f, "its protocol {newest} is more than one version after {running}")
+            }
+            Self::NotReproduced { found, needed } => {
+                write!(
+                    f,
+                    "{found} of the {needed} rebuilders that the policy asks for reproduced it"
+                )
+            }
+        }
+    }
+}
+
+/// Chooses the newest release that this node takes, and says about each release why or why not.
+pub fn choose(config: &Config, releases: &Releases, facts: Facts<'_>) -> Choice {
+    let revoked = revocations(releases);
+    let mut verified: Vec<_> = releases.verified.iter().collect();
+    verified.sort_by(|a, b| b.release().version.cmp(&a.release().version));
+    let mut approved = None;
+    let mut decisions = Vec::new();
+    for target in verified {
+        let reasons = judge(config, target, facts, &revoked);
+        let runs = |g: &Generation| {
+            (g.binary, &g.version) == (target.release().artifact.sha256, &target.release().version)
+        };
+        let verdict = if facts.running.is_some_and(runs) {
+            Verdict::Running
+        } else if !reasons.is_empty() {
+            Verdict::Refused(reasons)
+        } else if approved.is_none() {
+            approved = Some(Approved(target.clone()));
+            Verdict::Chosen
+        } else {
+            Verdict::Eligible
+        };
+        decisions.push(decision(target, verdict));
+    }
+    decisions.extend(releases.refused.iter().map(|(path, error)| unreadable(path, error)));
+    let running = facts.running.and_then(|generation| revoked.get(&generation.version));
+    Choice { approved, decisions, running_revoked_by: running.cloned() }
+}
+
+/// Judges one artifact alone: for going on with a release that was chosen before.
+///
+/// # Errors
+/// The node does not take it (any more): the decision says why. `None`: no verified release has it.
+pub fn approve(
+    config: &Config,
+    releases: &Releases,
+    facts: Facts<'_>,
+    artifact: &Sha256,
+) -> Result<Approved, Option<Box<Decision>>> {
+    let same = |t: &&VerifiedTarget| t.release().artifact.sha256 == *artifact;
+    let target = releases.verified.iter().find(same).ok_or(None)?;
+    let reasons = judge(config, target, facts, &revocations(releases));
+    if reasons.is_empty() {
+        return Ok(Approved(target.clone()));
+    }
+    Err(Some(Box::new(decision(target, Verdict::Refused(reasons)))))
+}
+
+/// Version revoked → the version that says so.
+fn revocations(releases: &Releases) -> BTreeMap<Version, Version> {
+    let all = releases.verified.iter().map(VerifiedTarget::release);
+    all.flat_map(|r| r.revokes.iter().map(|revoked| (revoked.clone(), r.version.clone()))).collect()
+}
+
+fn judge(
+    config: &Config,
+    target: &VerifiedTarget,
+    facts: Facts<'_>,
+    revoked: &BTreeMap<Version, Version>,
+) -> Vec<Reason> {
+    let release = target.release();
+    let version = &release.version;
+    let policy = &config.policy;
+    let mut reasons = Vec::new();
+    if release.platform != config.platform {
+        reasons.push(Reason::OtherPlatform { platform: release.platform.clone() });
+    }
+    if release.node.is_none() {
+        reasons.push(Reason::NotANode);
+    }
+    if let Some(wanted) = facts.only.filter(|wanted| *wanted != version) {
+        reasons.push(Reason::NotTheOneAskedFor { wanted: wanted.clone() });
+    }
+    if version.is_prerelease() && !policy.allow_prerelease && facts.only != Some(version) {
+        reasons.push(Reason::Prerelease);
+    }
+    if policy.skip.contains(version) {
+        reasons.push(Reason::Skipped);
+    }
+    if let Some(by) = revoked.get(version) {
+        reasons.push(Reason::Revoked { by: by.clone() });
+    }
+    if let Some(why) = facts.known_bad.get(&release.artifact.sha256) {
+        reasons.push(Reason::KnownBad { why: why.clone() });
+    }
+    if let Some(running) = facts.running {
+        after(running, release, &mut reasons);
+    }
+    let found = reproducers(config, target, facts);
+    if found < policy.reproducers {
+        reasons.push(Reason::NotReproduced { found, needed: policy.reproducers });
+    }
+    reasons
+}
+
+/// Whether `release` can come after what runs.
+fn after(running: &Generation, release: &Release, reasons: &mut Vec<Reason>) {
+    if release.version <= running.version {
+        reasons.push(Reason::NotNewer { running: running.version.clone() });
+    }
+    if let Some(follows) = release.follows.as_ref().filter(|f| running.version < **f) {
+        let (follows, running) = (follows.clone(), running.version.clone());
+        reasons.push(Reason::Barrier { follows, running });
+    }
+    for (area, spec) in release.node.iter().flat_map(|node| &node.areas) {
+        // An area that does not exist yet has nothing to migrate.
+        let Some(&from) = running.areas.get(area) else { continue };
+        if from != spec.schema && spec.migrate.is_none() {
+            reasons.push(Reason::NoMigration { area: area.clone(), from, to: spec.schema });
+        }
+    }
+    // A node speaks the newest protocol and one back, so that neighbours can update one by one.
+    if let (Some((_, now)), Some((oldest, newest))) = (running.protocol, release.protocol) {
+        if now < oldest || now > newest {
+            reasons.push(Reason::ProtocolGone { running: now, oldest, newest });
+        } else if newest > now.saturating_add(1) {
+            reasons.push(Reason::ProtocolTooFar { running: now, newest });
+        }
+    }
+}
+
+/// Anybody can make keys: only the operator's roster and the keyholders who signed are counted.
+fn reproducers(config: &Config, target: &VerifiedTarget, facts: Facts<'_>) -> usize {
+    let known: BTreeSet<&PublicKey> =
+        config.policy.rebuilders.iter().chain(target.signers().iter().map(|s| s.key())).collect();
+    let passed = facts.reproduced.get(&target.release().artifact.sha256);
+    passed.map_or(0, |keys| keys.iter().filter(|key| known.contains(key)).count())
+}
+
+fn decision(target: &VerifiedTarget, verdict: Verdict) -> Decision {
+    let release = target.release();
+    Decision {
+        path: target.path().to_owned(),
+        version: Some(release.version.clone()),
+        artifact: Some(release.artifact.sha256),
+        urgency: release.urgency,
+        verdict,
+    }
+}
+
+fn unreadable(path: &str, error: &BadRelease) -> Decision {
+    let why = error.to_string();
+    Decision {
+        path: path.to_owned(),
+        version: None,
+        artifact: None,
+        urgency: Urgency::default(),
+        verdict: Verdict::Refused(vec![Reason::Unreadable { why }]),
+    }
+}
+
+#[cfg(test)]
+mod tests;

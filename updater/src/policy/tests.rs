@@ -1,0 +1,193 @@
+//! The policy, one rule at a time.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::fixture::{PRODUCT, Person, Repository};
+use crate::generation::Launch;
+
+const NODE: [(&str, &str); 1] = [("bin/node*", "x")];
+
+fn config(more: &str) -> Config {
+    let text = format!("product = \"{PRODUCT}\"\nrepositories = [\"file:///r\"]\n{more}");
+    Config::from_text(&text, "n.toml".into()).unwrap()
+}
+
+fn running(version: &str, areas: &[(&str, u32)], protocol: Option<(u32, u32)>) -> Generation {
+    let node = serde_json::from_value(json!({ "command": ["bin/node"] })).unwrap();
+    Generation {
+        number: 1,
+        product: PRODUCT.parse().unwrap(),
+        version: version.parse().unwrap(),
+        binary: Sha256::of(b"running"),
+        state: 1,
+        areas: areas.iter().map(|(area, schema)| (area.parse().unwrap(), *schema)).collect(),
+        protocol,
+        launch: Launch::new(&node, &BTreeMap::new()),
+    }
+}
+
+/// Decides about releases (version and further fields) with 1.0.0 running.
+fn decide(config: &Config, releases: &[(&str, Value)]) -> Choice {
+    let mut repository = Repository::new();
+    for (version, more) in releases {
+        repository.add(version, &[("bin/node*", version)], more.clone());
+    }
+    repository.publish(2);
+    let running = running("1.0.0", &[("values", 1)], Some((1, 2)));
+    let (known_bad, reproduced) = (BTreeMap::new(), BTreeMap::new());
+    let facts = Facts {
+        running: Some(&running),
+        known_bad: &known_bad,
+        reproduced: &reproduced,
+        only: None,
+    };
+    choose(config, &repository.releases(), facts)
+}
+
+fn refusals(more: &str, release: (&str, Value)) -> Vec<Reason> {
+    let choice = decide(&config(more), &[release]);
+    match &choice.decisions[0].verdict {
+        Verdict::Refused(reasons) => reasons.clone(),
+        _ => Vec::new(),
+    }
+}
+
+fn v(text: &str) -> Version {
+    text.parse().unwrap()
+}
+
+#[test]
+fn the_newest_is_taken_and_every_other_has_its_reason() {
+    let none = json!({});
+    let releases = [("0.9.0", &none), ("1.0.0", &none), ("1.2.0", &none), ("1.10.0", &none)];
+    let releases: Vec<_> = releases.iter().map(|(v, more)| (*v, (*more).clone())).collect();
+    let choice = decide(&config(""), &releases);
+    assert_eq!(choice.approved.unwrap().release().version, v("1.10.0"));
+    let verdicts: Vec<_> = choice.decisions.iter().map(|d| d.verdict.clone()).collect();
+    let old = || Verdict::Refused(vec![Reason::NotNewer { running: v("1.0.0") }]);
+    assert_eq!(verdicts, [Verdict::Chosen, Verdict::Eligible, old(), old()]);
+}
+
+#[test]
+fn each_rule_refuses_by_its_name() {
+    let area = |migrate: Value| json!({ "node": { "command": ["bin/n"], "areas": { "values": migrate } } });
+    for (more, release, wanted) in [
+        (
+            "",
+            ("2.0.0", json!({ "platform": "plan9-vax" })),
+            Some(Reason::OtherPlatform { platform: "plan9-vax".parse().unwrap() }),
+        ),
+        ("", ("2.0.0", json!({ "node": null })), Some(Reason::NotANode)),
+        ("", ("2.0.0-rc.1", json!({})), Some(Reason::Prerelease)),
+        ("[policy]\nallow-prerelease = true", ("2.0.0-rc.1", json!({})), None),
+        ("[policy]\nskip = [\"2.0.0\"]", ("2.0.0", json!({})), Some(Reason::Skipped)),
+        (
+            "",
+            ("2.0.0", json!({ "follows": "1.0.1" })),
+            Some(Reason::Barrier { follows: v("1.0.1"), running: v("1.0.0") }),
+        ),
+        ("", ("2.0.0", json!({ "follows": "1.0.0" })), None),
+        (
+            "",
+            ("2.0.0", area(json!({ "schema": 2 }))),
+            Some(Reason::NoMigration { area: "values".parse().unwrap(), from: 1, to: 2 }),
+        ),
+        ("", ("2.0.0", area(json!({ "schema": 2, "migrate": ["bin/n"] }))), None),
+        ("", ("2.0.0", area(json!({ "schema": 1 }))), None),
+        ("", ("2.0.0", json!({ "protocol": [2, 3] })), None),
+        (
+            "",
+            ("2.0.0", json!({ "protocol": [3, 3] })),
+            Some(Reason::ProtocolGone { running: 2, oldest: 3, newest: 3 }),
+        ),
+        (
+            "",
+            ("2.0.0", json!({ "protocol": [1, 1] })),
+            Some(Reason::ProtocolGone { running: 2, oldest: 1, newest: 1 }),
+        ),
+        (
+            "",
+            ("2.0.0", json!({ "protocol": [2, 4] })),
+            Some(Reason::ProtocolTooFar { running: 2, newest: 4 }),
+        ),
+        (
+            "[policy]\nreproducers = 1",
+            ("2.0.0", json!({})),
+            Some(Reason::NotReproduced { found: 0, needed: 1 }),
+        ),
+    ] {
+        let found = refusals(more, release.clone());
+        assert_eq!(found, Vec::from_iter(wanted), "{more} {release:?}");
+        assert!(found.iter().all(|reason| !reason.to_string().is_empty()));
+    }
+}
+
+#[test]
+fn what_a_release_revokes_is_left_and_never_taken() {
+    let releases = [("1.1.0", json!({})), ("1.2.0", json!({ "revokes": ["1.1.0", "1.0.0"] }))];
+    let choice = decide(&config("[policy]\nskip = [\"1.2.0\"]"), &releases);
+    assert!(choice.approved.is_none());
+    assert_eq!(choice.running_revoked_by, Some(v("1.2.0")));
+    let revoked = Verdict::Refused(vec![Reason::Revoked { by: v("1.2.0") }]);
+    assert_eq!(choice.decisions[1].verdict, revoked);
+}
+
+#[test]
+fn a_release_of_a_newer_format_is_refused_alone() {
+    let mut repository = Repository::new();
+    repository.add("1.1.0", &NODE, json!({}));
+    repository.add("1.2.0", &NODE, json!({ "format": 2 }));
+    repository.publish(2);
+    let running = running("1.0.0", &[], None);
+    let empty = BTreeMap::new();
+    let none = BTreeMap::new();
+    let facts = Facts { running: Some(&running), known_bad: &empty, reproduced: &none, only: None };
+    let choice = choose(&config(""), &repository.releases(), facts);
+    assert_eq!(choice.approved.unwrap().release().version, v("1.1.0"));
+    let Verdict::Refused(reasons) = &choice.decisions[1].verdict else { panic!() };
+    assert!(reasons[0].to_string().contains("format 2 is newer"), "{}", reasons[0]);
+}
+
+#[test]
+fn known_bad_and_not_asked_for_are_refused_and_approve_agrees_with_choose() {
+    let mut repository = Repository::new();
+    let bad = repository.add("2.0.0", &[("bin/node*", "bad")], json!({})).artifact.sha256;
+    let good = repository.add("1.1.0", &[("bin/node*", "good")], json!({})).artifact.sha256;
+    repository.publish(2);
+    let releases = repository.releases();
+    let running = running("1.0.0", &[], None);
+    let known_bad = BTreeMap::from([(bad, "it crashed".to_owned())]);
+    let facts = Facts {
+        running: Some(&running),
+        known_bad: &known_bad,
+        reproduced: &BTreeMap::new(),
+        only: None,
+    };
+    let choice = choose(&config(""), &releases, facts);
+    assert_eq!(choice.approved.unwrap().release().artifact.sha256, good);
+    assert!(approve(&config(""), &releases, facts, &good).is_ok());
+    let decision = approve(&config(""), &releases, facts, &bad).unwrap_err().unwrap();
+    let why = Reason::KnownBad { why: "it crashed".to_owned() };
+    assert_eq!(decision.verdict, Verdict::Refused(vec![why]));
+    assert!(approve(&config(""), &releases, facts, &Sha256::of(b"other")).unwrap_err().is_none());
+    let other = v("3.0.0");
+    let choice = choose(&config(""), &releases, Facts { only: Some(&other), ..facts });
+    assert!(choice.approved.is_none());
+}
+
+#[test]
+fn strangers_keys_do_not_count_as_rebuilders() {
+    let mut repository = Repository::new();
+    let artifact = repository.add("2.0.0", &NODE, json!({})).artifact.sha256;
+    repository.publish(2);
+    let releases = repository.releases();
+    let (alice, stranger) = (Person::new(2, "alice").key, Person::new(9, "stranger").key);
+    let reproduced = BTreeMap::from([(artifact, BTreeSet::from([alice, stranger]))]);
+    let facts =
+        Facts { running: None, known_bad: &BTreeMap::new(), reproduced: &reproduced, only: None };
+    let two = config("[policy]\nreproducers = 2");
+    assert!(choose(&two, &releases, facts).approved.is_none());
+    let listed = config(&format!("[policy]\nreproducers = 2\nrebuilders = [\"{stranger}\"]"));
+    assert!(choose(&listed, &releases, facts).approved.is_some());
+}

@@ -1,0 +1,34 @@
+//! Watching a new version: its health, asked again and again, and how long it has been bad.
+
+use std::time::{Duration, Instant};
+
+use crate::generation::Generation;
+use crate::machine::facts::Health;
+use crate::supervise::probe;
+
+/// One probe may take this long.
+const TRY: Duration = Duration::from_secs(2);
+
+/// Remembers since when the answers are bad. A new process begins anew: it was not there to see.
+#[derive(Debug, Default)]
+pub struct Watch {
+    bad_since: Option<Instant>,
+}
+
+impl Watch {
+    /// Asks once. A release without a health probe is as healthy as it runs.
+    pub fn ask(&mut self, generation: &Generation) -> Health {
+        let Some(health) = &generation.launch.health else { return Health::Good };
+        let Some(address) = generation.launch.address(&health.listen) else { return Health::Good };
+        match probe::http(address, &health.path, TRY) {
+            Ok(()) => {
+                self.bad_since = None;
+                Health::Good
+            }
+            Err(reason) => {
+                let lasting = self.bad_since.get_or_insert_with(Instant::now).elapsed();
+                Health::Bad { lasting, reason }
+            }
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The shadow: runs a release on a copy of the state, shut off from the world, and says what it did.
+//!
+//! Steps: migrations of the copy, start, readiness, health, a window of watching, stop. Every process of them runs
+//! in the sandbox, where nothing real can be reached and every attempt to is counted. Any of the reasons in
+//! [`Reason`] refuses the release; only [`ShadowReport::clear`] gives [`Cleared`], and the swap demands it.
+
+mod judge;
+mod probe;
+mod report;
+mod room;
+mod trial;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use countersign_metadata::{NodeSpec, Sha256, node};
+
+pub use judge::{Reason, exit_text};
+pub use probe::{Answer, ProbeError, health as probe_health};
+pub use report::{AttemptSeen, Ending, HealthSeen, MigrationRun, Report, Verdict};
+pub use trial::{Trial, trial};
+
+use crate::durable::{self, DiskError, OnDisk};
+use crate::generation::{Generation, Launch};
+use crate::stage::StagedVersion;
+use crate::{Config, Home};
+
+/// Longest report, in bytes.
+const MAX_REPORT: u64 = 16 << 20;
+/// Bytes of the shadow's output that are kept in its log.
+const MAX_OUTPUT: u64 = 8 << 20;
+/// Bytes of the log's end that the report repeats.
+const TAIL: usize = 4 << 10;
+
+/// A shadow that could not be had: nothing is known about the release.
+#[derive(Debug, thiserror::Error)]
+pub enum ShadowError {
+    /// The sandbox.
+    #[error(transparent)]
+    Sandbox(#[from] countersign_sandbox::Error),
+    /// The disk.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The release does not say how it runs.
+    #[error("the release has no [node] section: there is nothing to run")]
+    NotANode,
+}
+
+impl ShadowError {
+    /// Whether this machine lacks a protection: trying again cannot help before that has changed.
+    pub fn is_missing_protection(&self) -> bool {
+        matches!(self, Self::Sandbox(countersign_sandbox::Error::Missing { .. }))
+    }
+}
+
+/// What a release did in the shadow, seen by this process.
+///
+/// Its one birthplace is [`run`]. It has been saved as `NODE/reports/SHA256.json`.
+#[derive(Debug)]
+pub struct ShadowReport {
+    report: Report,
+    digest: Sha256,
+}
+
+/// Proof that a release did nothing in the shadow that it may not. Its birthplaces are [`ShadowReport::clear`] and
+/// [`recall`]. It cannot be made elsewhere:
+///
+/// ```compile_fail
+/// fn forge(artifact: countersign_metadata::Sha256) -> countersign_updater::shadow::Cleared {
+///     countersign_updater::shadow::Cleared { artifact, report: artifact }
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Cleared {
+    artifact: Sha256,
+    report: Sha256,
+}
+
+impl ShadowReport {
+    /// What was seen.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// The digest of the report as saved.
+    pub fn digest(&self) -> &Sha256 {
+        &self.digest
+    }
+
+    /// The proof, if the verdict is yes.
+    ///
+    /// # Errors
+    /// The report itself, if the verdict is no.
+    pub fn clear(self) -> Result<Cleared, Box<Self>> {
+        match self.report.verdict {
+            Verdict::Cleared => Ok(Cleared { artifact: self.report.artifact, report: self.digest }),
+            Verdict::Refused { .. } => Err(Box::new(self)),
+        }
+    }
+}
+
+impl Cleared {
+    /// The release, by the digest of its canonical tar.
+    pub fn artifact(&self) -> &Sha256 {
+        &self.artifact
+    }
+
+    /// The digest of the report.
+    pub fn report(&self) -> &Sha256 {
+        &self.report
+    }
+}
+
+/// After a restart: proves again that `staged` was cleared, by the saved report and its digest in the journal.
+///
+/// # Errors
+/// The report cannot be read. `Ok(None)`: it is gone, another one, or its verdict is no.
+pub fn recall(
+    home: &Home,
+    staged: &StagedVersion,
+    digest: &Sha256,
+) -> Result<Option<Cleared>, DiskError> {
+    let Some(bytes) = durable::read(&home.report(staged.identity()), MAX_REPORT)? else {
+        return Ok(None);
+    };
+    let report = serde_json::from_slice::<Report>(&bytes).ok();
+    let same = Sha256::of(&bytes) == *digest;
+    Ok(report
+        .filter(|r| same && r.artifact == *staged.identity() && r.verdict == Verdict::Cleared)
+        .map(|r| Cleared { artifact: r.artifact, report: *digest }))
+}
+
+/// The saved report about an artifact, for people.
+///
+/// # Errors
+/// It is there and cannot be read.
+pub fn saved(home: &Home, artifact: &Sha256) -> Result<Option<Report>, DiskError> {
+    let path = home.report(artifact);
+    let Some(bytes) = durable::read(&path, MAX_REPORT)? else { return Ok(None) };
+    serde_json::from_slice(&bytes).map(Some).map_err(io::Error::from).on_disk("read", &path)
+}
+
+/// Runs `staged` on `state_copy`, a directory that the caller made for this and will not use otherwise: the release
+/// writes it. `old` is the generation whose state was copied; without it, the copy is empty or of unknown schema,
+/// and no migration is run.
+///
+/// # Errors
+/// The shadow could not be had. What the release did wrong is no error: the report says it.
+pub fn run(
+    home: &Home,
+    config: &Config,
+    staged: &StagedVersion,
+    state_copy: &Path,
+    old: Option<&Generation>,
+) -> Result<ShadowReport, ShadowError> {
+    let release = staged.release();
+    let spec = release.node.as_ref().ok_or(ShadowError::NotANode)?;
+    let log = home.log().join(format!("shadow-{}.log", staged.identity().short()));
+    fs::write(&log, b"").on_disk("write", &log)?;
+    let room = room::Room {
+        tree: staged.tree(),
+        state: state_copy.to_owned(),
+        limits: room::limits(&config.shadow),
+        log: log.clone(),
+    };
+    let migrations = migrate(config, spec, &room, old)?;
+    let failed = migrations.iter().any(|migration| !migration.succeeded());
+    let seen = if failed {
+        None
+    } else {
+        let launch = Launch::new(spec, &config.listen);
+        let sandbox = room.node(spec, &launch.listen)?;
+        let plan = watch::Plan {
+            ready: spec.ready,
+            first_socket: launch.listen.first().map(|(_, address)| *address),
+            health: health_of(&launch),
+            ready_within: config.shadow.ready,
+            window: config.shadow.window,
+            grace: std::time::Duration::from_secs(spec.stop_grace.into()),
+        };
+        Some(watch::watch(sandbox, &plan)?)
+    };
+    let allowed = spec.connects_to.iter().chain(&config.shadow.allow).cloned().collect();
+    let mut report = judge::report(release, config, migrations, seen, &allowed);
+    report.output_end = tail(&log)?;
+    let bytes = serde_json::to_vec_pretty(&report).map_err(io::Error::from);
+    let path = home.report(staged.identity());
+    let bytes = bytes.on_disk("write", &path)?;
+    durable::write(&path, &bytes)?;
+    Ok(ShadowReport { digest: Sha256::of(&bytes), report })
+}
+
+fn health_of(launch: &Launch) -> Option<(SocketAddr, String)> {
+    let health = launch.health.as_ref()?;
+    Some((launch.address(&health.listen)?, health.path.clone()))
+}
+
+/// Brings the copy to the schemas of the release, each area by its own command.
+fn migrate(
+    config: &Config,
+    spec: &NodeSpec,
+    room: &room::Room,
+    old: Option<&Generation>,
+) -> Result<Vec<MigrationRun>, ShadowError> {
+    let none = BTreeMap::new();
+    let schemas = old.map_or(&none, |generation| &generation.areas);
+    let mut runs = Vec::new();
+    for (area, wanted) in &spec.areas {
+        let Some(&from) = schemas.get(area).filter(|from| **from != wanted.schema) else {
+            continue;
+        };
+        let Some(command) = &wanted.migrate else { continue };
+        let (f, t) = (from.to_string(), wanted.schema.to_string());
+        let words = node::fill(command, &[("from", &f), ("to", &t), ("state", room::STATE)]);
+        let ended = room.migration(spec, &words, config.shadow.migrate)?.run()?;
+        let run = MigrationRun {
+            area: area.clone(),
+            from,
+            to: wanted.schema,
+            exit: ended.exit,
+            took_ms: report::millis(ended.usage.wall),
+            attempts: ended.attempts,
+            unaccounted: ended.unaccounted,
+        };
+        let failed = !run.succeeded();
+        runs.push(run);
+        if failed {
+            break;
+        }
+    }
+    Ok(runs)
+}
+
+/// The end of the output, for a person who wants to know why.
+fn tail(log: &Path) -> Result<String, DiskError> {
+    use std::io::{Read, Seek, SeekFrom};
+    let read = || {
+        let mut file = File::open(log)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL as u64)))?;
+        let mut bytes = Vec::new();
+        file.take(TAIL as u64).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    read().on_disk("read", log)
+}

@@ -1,0 +1,81 @@
+//! `shadow run`: any program in the shadow's sandbox, useful by itself.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use countersign_sandbox::{Exit, Limits, Mount, Usage};
+use serde::Serialize;
+
+use super::judge::judged;
+use super::report::{AttemptSeen, millis};
+use super::watch::pause;
+use super::{ShadowError, room};
+
+/// What any program did in the sandbox.
+#[derive(Clone, Debug, Serialize)]
+pub struct Trial {
+    /// How it ended.
+    pub exit: Exit,
+    /// Whether it still ran at the end of the window and was stopped.
+    pub stopped: bool,
+    /// How long it was watched, in milliseconds. What it does later was not seen.
+    pub watched_ms: u64,
+    /// What it tried to reach. Nothing real was reached.
+    pub attempts: Vec<AttemptSeen>,
+    /// Packets that the kernel counted and the eye did not see.
+    pub unaccounted: u64,
+    /// What it used up.
+    pub usage: Usage,
+    /// Whether output was dropped.
+    pub output_truncated: bool,
+}
+
+impl Trial {
+    /// Whether it reached for the world.
+    pub fn is_quiet(&self) -> bool {
+        self.attempts.is_empty() && self.unaccounted == 0
+    }
+}
+
+/// Runs `command` for at most `window`. `state` is given to it as `/state`, to be written; `output` gets what it
+/// prints.
+///
+/// # Errors
+/// The sandbox could not be had.
+pub fn trial(
+    command: Vec<OsString>,
+    state: Option<PathBuf>,
+    window: Duration,
+    output: File,
+) -> Result<Trial, ShadowError> {
+    let mut sandbox = room::plain(command, Limits::default()).output(output, super::MAX_OUTPUT);
+    if let Some(from) = state {
+        let to = PathBuf::from(room::STATE);
+        sandbox = sandbox.mount(Mount::Writable { from, to }).work_dir(room::STATE);
+    }
+    let started = Instant::now();
+    let mut running = sandbox.spawn()?;
+    // Short programs end soon: look often at first.
+    let mut tick = Duration::from_millis(1);
+    while started.elapsed() < window && running.has_exited().is_none() {
+        pause(tick.min(window.saturating_sub(started.elapsed())));
+        tick = (tick * 2).min(Duration::from_millis(50));
+    }
+    let watched_ms = millis(started.elapsed());
+    let stopped = running.has_exited().is_none();
+    if stopped {
+        running.terminate(Duration::from_secs(5))?;
+    }
+    let ended = running.wait()?;
+    Ok(Trial {
+        exit: ended.exit,
+        stopped,
+        watched_ms,
+        attempts: judged(&ended.attempts, &std::collections::BTreeSet::new()).collect(),
+        unaccounted: ended.unaccounted,
+        usage: ended.usage,
+        output_truncated: ended.output_truncated,
+    })
+}

@@ -1,0 +1,165 @@
+//! What agent and supervisor say to each other: one JSON object a line, one reply a request.
+//!
+//! ```text
+//! {"do":"status"}
+//! {"do":"stop","hold-ms":60000}      -> {"reply":"stopped"} or {"reply":"stopping","for-ms":10000}
+//! {"do":"renew","hold-ms":60000}     -> {"reply":"done"}
+//! {"do":"start","ready-ms":60000}    -> {"reply":"ready"} or {"reply":"refused","reason":"…"}
+//! {"do":"freeze","for-ms":30000}     -> {"reply":"done"}
+//! {"do":"thaw"}                      -> {"reply":"thawed","was-frozen":true}
+//! {"do":"shutdown"}                  -> {"reply":"done"}
+//! ```
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use countersign_metadata::{Sha256, Version};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Longest line, in bytes.
+pub const MAX_LINE: u64 = 64 << 10;
+
+/// Longest hold, in milliseconds: an hour.
+pub const MAX_HOLD_MS: u64 = 3_600_000;
+
+/// Longest freeze, in milliseconds: two minutes.
+pub const MAX_FREEZE_MS: u64 = 120_000;
+
+/// What can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// How the node is.
+    Status,
+    /// TERM, and wait for the exit; answered after the node's grace at the latest. The node then stays stopped
+    /// for `hold_ms`, unless that is renewed.
+    #[serde(rename_all = "kebab-case")]
+    Stop {
+        /// Milliseconds.
+        hold_ms: u64,
+    },
+    /// Keeps a stopped node stopped for `hold_ms` from now.
+    #[serde(rename_all = "kebab-case")]
+    Renew {
+        /// Milliseconds.
+        hold_ms: u64,
+    },
+    /// Starts what `current` names; answered when it is ready, or not after `ready_ms`.
+    #[serde(rename_all = "kebab-case")]
+    Start {
+        /// Milliseconds.
+        ready_ms: u64,
+    },
+    /// Stops every thread of the node where it is, for `for_ms` at most.
+    #[serde(rename_all = "kebab-case")]
+    Freeze {
+        /// Milliseconds.
+        for_ms: u64,
+    },
+    /// Ends a freeze.
+    Thaw,
+    /// TERM to the node, then the supervisor ends.
+    Shutdown,
+}
+
+/// What is answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "kebab-case")]
+pub enum Reply {
+    /// To [`Request::Status`].
+    Status(Box<Status>),
+    /// It is done.
+    Done,
+    /// The node has stopped, with all its processes.
+    Stopped,
+    /// It got TERM and runs still.
+    #[serde(rename_all = "kebab-case")]
+    Stopping {
+        /// Milliseconds since TERM.
+        for_ms: u64,
+    },
+    /// It is ready.
+    Ready,
+    /// The freeze was ended.
+    #[serde(rename_all = "kebab-case")]
+    Thawed {
+        /// Whether it lasted until now. If not, what was copied meanwhile is not one moment.
+        was_frozen: bool,
+    },
+    /// It did not work.
+    #[serde(rename_all = "kebab-case")]
+    Refused {
+        /// Why, to a person.
+        reason: String,
+        /// Whether the node itself is the reason: it exited or did not become ready.
+        by_node: bool,
+    },
+}
+
+/// How the node is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Status {
+    /// The supervisor's pid.
+    pub supervisor: u32,
+    /// In short.
+    pub phase: Phase,
+    /// More of it, to a person.
+    pub reason: String,
+    /// The generation that runs, or ran last.
+    pub generation: u64,
+    /// Its version.
+    pub version: Version,
+    /// Its release, by the digest of the canonical tar.
+    pub binary: Sha256,
+    /// The node's main process.
+    pub pid: Option<i32>,
+    /// Since when that process runs.
+    pub since: Option<Timestamp>,
+    /// Whether it is frozen just now.
+    pub frozen: bool,
+    /// Unexpected exits of this generation.
+    pub crashes: u32,
+    /// The last unexpected exit.
+    pub last_exit: Option<Exit>,
+    /// The sockets that are kept open.
+    pub listen: Vec<(String, SocketAddr)>,
+}
+
+/// How the node is, in short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// It runs and is not ready yet.
+    Starting,
+    /// It is ready.
+    Ready,
+    /// It got TERM.
+    Stopping,
+    /// It is stopped because the agent asked for that.
+    Held,
+    /// It is not running and will be started.
+    Waiting,
+}
+
+/// How a process ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// When.
+    pub at: Timestamp,
+    /// Its exit code, if it had one.
+    pub code: Option<i32>,
+    /// The signal that ended it, if one did.
+    pub signal: Option<String>,
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.code, &self.signal) {
+            (Some(code), _) => write!(f, "exit code {code}"),
+            (None, Some(signal)) => write!(f, "{signal}"),
+            (None, None) => f.write_str("an unknown end"),
+        }
+    }
+}

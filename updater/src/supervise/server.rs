@@ -1,0 +1,132 @@
+//! The supervisor's frame: lock, orphan, sockets; threads that listen; the core that decides.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::mpsc::{self, Sender};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::prctl::set_child_subreaper;
+use nix::sys::stat::{Mode, umask};
+use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::core::{Core, Event};
+use super::orphan::{self, NodeFile};
+use super::protocol::{MAX_LINE, Reply, Request};
+use super::sockets::Sockets;
+use super::{Limits, SuperviseError, log};
+use crate::Home;
+use crate::generation::Generation;
+
+/// An asker that says nothing for this long is hung up on.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// The longest path of a Unix socket, in bytes.
+const MAX_SOCKET_PATH: usize = 107;
+
+/// Supervises the node until TERM, INT or `shutdown`. `tell` gets a sentence whenever something happens.
+///
+/// # Errors
+/// Another supervisor runs, nothing is installed, an address is taken, or an orphan does not end.
+pub fn run(home: &Home, limits: Limits, tell: &mut dyn FnMut(&str)) -> Result<(), SuperviseError> {
+    let path = home.supervisor_socket();
+    if path.as_os_str().len() > MAX_SOCKET_PATH {
+        return Err(SuperviseError::PathTooLong(path));
+    }
+    let _lock = only_one(home)?;
+    let (events, heard) = mpsc::channel();
+    listen_to_signals(events.clone())?;
+    let system =
+        |what| move |errno: nix::Error| SuperviseError::System { what, source: errno.into() };
+    set_child_subreaper(true).map_err(system("adopt the node's children"))?;
+
+    let left = NodeFile::read(home)?;
+    if let Some(node) = &left {
+        orphan::stop(node, limits)?;
+    }
+    let generation = Generation::current(home)?
+        .ok_or_else(|| SuperviseError::NothingInstalled(home.current()))?;
+    let mut sockets = Sockets::default();
+    sockets.open(&generation.launch.listen)?;
+    for (name, address) in sockets.list() {
+        tell(&format!("listening on {address} ({name})"));
+    }
+    let _control = control(home, events.clone())?;
+    Core::new(home, limits, generation, sockets, left, events, tell).run(&heard);
+    let _gone = fs::remove_file(&path);
+    Ok(())
+}
+
+fn only_one(home: &Home) -> Result<File, SuperviseError> {
+    let file = log::open(&home.run().join("supervisor.lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(SuperviseError::Busy(home.path().to_owned())),
+        Err(fs::TryLockError::Error(source)) => {
+            Err(SuperviseError::System { what: "lock the supervisor's place", source })
+        }
+    }
+}
+
+fn listen_to_signals(events: Sender<Event>) -> Result<(), SuperviseError> {
+    let mut signals = Signals::new([SIGCHLD, SIGTERM, SIGINT])
+        .map_err(|source| SuperviseError::System { what: "listen to signals", source })?;
+    thread::spawn(move || {
+        for signal in signals.forever() {
+            let event = if signal == SIGCHLD { Event::Child } else { Event::Terminate };
+            if events.send(event).is_err() {
+                break;
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Opens the control socket, which only its owner may use, and answers on it.
+fn control(home: &Home, events: Sender<Event>) -> Result<UnixListener, SuperviseError> {
+    let path = home.supervisor_socket();
+    let failed = |source| SuperviseError::System { what: "open the control socket", source };
+    // We hold the lock: what is there was left by a supervisor that is gone.
+    let _not_there = fs::remove_file(&path);
+    let before = umask(Mode::from_bits_truncate(0o177));
+    let listener = UnixListener::bind(&path);
+    umask(before);
+    let listener = listener.map_err(failed)?;
+    let accepting = listener.try_clone().map_err(failed)?;
+    thread::spawn(move || {
+        for stream in accepting.incoming().flatten() {
+            let events = events.clone();
+            thread::spawn(move || converse(&stream, &events));
+        }
+    });
+    Ok(listener)
+}
+
+/// Answers line by line until the asker hangs up or the supervisor ends.
+fn converse(stream: &UnixStream, events: &Sender<Event>) -> Option<()> {
+    stream.set_read_timeout(Some(SILENCE)).ok()?;
+    stream.set_write_timeout(Some(SILENCE)).ok()?;
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut line = String::new();
+        if reader.by_ref().take(MAX_LINE).read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        let reply = match serde_json::from_str::<Request>(&line) {
+            Ok(request) => {
+                let (reply, answer) = mpsc::channel();
+                events.send(Event::Asked(request, reply)).ok()?;
+                answer.recv().ok()?
+            }
+            Err(error) => Reply::Refused {
+                reason: format!("this supervisor does not know that request: {error}"),
+                by_node: false,
+            },
+        };
+        let mut text = serde_json::to_vec(&reply).ok()?;
+        text.push(b'\n');
+        (&mut &*stream).write_all(&text).ok()?;
+    }
+}

@@ -1,0 +1,241 @@
+//! `NODE/trust`: what was trusted, byte for byte as downloaded, and how it is brought up to date.
+//!
+//! Rollback protection lives in these files, so they are written also after a failed refresh, each atomically,
+//! `timestamp.json` last: a power cut in between leaves an older timestamp, never a newer one without its files.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+
+use countersign_metadata::layout::limit;
+use countersign_metadata::trust::{Kept, Releases, Source, SourceError, Trust, TrustError};
+use countersign_metadata::{PublicKey, Sha256};
+use jiff::Timestamp;
+
+use crate::durable::{self, DiskError, OnDisk};
+use crate::generation::{Generation, GenerationError};
+use crate::net::{Mirror, NetError, Repository};
+use crate::{Config, Home, verify};
+
+/// What a refresh found.
+#[derive(Debug)]
+pub struct Refreshed {
+    /// The product's releases, verified or refused.
+    pub releases: Releases,
+    /// Who reproduced which artifact, by verified verdicts; looked at only where the policy asks for it.
+    pub reproduced: BTreeMap<Sha256, BTreeSet<PublicKey>>,
+    /// The mirror that gave it.
+    pub mirror: Repository,
+    /// Mirrors that were asked before it, and what was wrong with them.
+    pub passed_over: Vec<(Repository, TrustError)>,
+}
+
+/// Nothing can be trusted.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustStoreError {
+    /// The disk.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The pinned or the kept root is no root.
+    #[error("the root in {path} is not valid")]
+    Root {
+        /// The file or folder.
+        path: String,
+        /// Why.
+        source: TrustError,
+    },
+    /// Every mirror failed.
+    #[error("no mirror gave a repository that can be trusted: {}", list(.0))]
+    NoMirror(Vec<(Repository, TrustError)>),
+    /// What runs cannot be read.
+    #[error(transparent)]
+    Generation(#[from] GenerationError),
+    /// What was kept has no (fresh) releases.
+    #[error("what was trusted before cannot be used any more")]
+    Stale(#[source] TrustError),
+}
+
+impl TrustStoreError {
+    /// Whether trying again can help.
+    pub fn retry(&self) -> bool {
+        matches!(self, Self::NoMirror(tried) if tried.iter().any(|(_, error)| error.retry()))
+    }
+
+    /// What was wrong with the last mirror that answered.
+    pub fn last_answer(&self) -> Option<&TrustError> {
+        let Self::NoMirror(tried) = self else { return None };
+        let answered = |error: &&TrustError| !matches!(error, TrustError::Unreachable { .. });
+        tried.iter().rev().map(|(_, error)| error).find(answered)
+    }
+
+    /// Whether no mirror even answered.
+    pub fn is_unreachable(&self) -> bool {
+        let Self::NoMirror(tried) = self else { return false };
+        tried.iter().all(|(_, error)| matches!(error, TrustError::Unreachable { .. }))
+    }
+}
+
+/// An error and all its sources in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            let _infallible = write!(text, ": {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+fn list(tried: &[(Repository, TrustError)]) -> String {
+    let all: Vec<_> = tried.iter().map(|(mirror, e)| format!("{mirror} ({})", chain(e))).collect();
+    all.join("; ")
+}
+
+impl Source for &Mirror {
+    fn fetch(&mut self, path: &str, max_bytes: u64) -> Result<Option<Vec<u8>>, SourceError> {
+        self.get(path, max_bytes).map_err(|error: NetError| {
+            if error.retry() { error.into() } else { SourceError::permanent(error) }
+        })
+    }
+}
+
+/// A source that has nothing: only what was kept counts.
+struct Offline;
+
+impl Source for Offline {
+    fn fetch(&mut self, _path: &str, _max_bytes: u64) -> Result<Option<Vec<u8>>, SourceError> {
+        Ok(None)
+    }
+}
+
+/// Asks the mirrors, in order, until one gives a repository that can be trusted; keeps what was learnt.
+///
+/// # Errors
+/// No mirror did, or the disk fails.
+pub fn refresh(home: &Home, config: &Config, now: Timestamp) -> Result<Refreshed, TrustStoreError> {
+    let _alone = lock(home)?;
+    let mut trust = load(home, now)?;
+    let mut passed_over = Vec::new();
+    for repository in &config.repositories {
+        match ask(home, config, &mut trust, repository, now)? {
+            Ok((releases, reproduced)) => {
+                let mirror = repository.clone();
+                return Ok(Refreshed { releases, reproduced, mirror, passed_over });
+            }
+            Err(error) => passed_over.push((repository.clone(), error)),
+        }
+    }
+    Err(TrustStoreError::NoMirror(passed_over))
+}
+
+/// The releases by what was kept, without asking anybody.
+///
+/// # Errors
+/// Nothing was kept, or it has expired.
+pub fn kept_releases(
+    home: &Home,
+    config: &Config,
+    now: Timestamp,
+) -> Result<Releases, TrustStoreError> {
+    load(home, now)?.releases(&config.product, now, &mut Offline).map_err(TrustStoreError::Stale)
+}
+
+/// Two refreshes at a time (the agent's and a person's `explain`) could put older files over newer ones.
+fn lock(home: &Home) -> Result<fs::File, DiskError> {
+    let path = home.run().join("trust.lock");
+    let file = fs::File::options().append(true).create(true).open(&path).on_disk("open", &path)?;
+    file.lock().on_disk("lock", &path)?;
+    Ok(file)
+}
+
+type Found = (Releases, BTreeMap<Sha256, BTreeSet<PublicKey>>);
+
+/// Asks one mirror. The outer error is ours and ends the refresh, the inner one is the mirror's.
+fn ask(
+    home: &Home,
+    config: &Config,
+    trust: &mut Trust,
+    repository: &Repository,
+    now: Timestamp,
+) -> Result<Result<Found, TrustError>, TrustStoreError> {
+    let mirror = match Mirror::new(repository) {
+        Ok(mirror) => mirror,
+        Err(error) => {
+            let path = repository.to_string();
+            let source = Box::new(error);
+            return Ok(Err(TrustError::Unreachable { path, retry: false, source }));
+        }
+    };
+    let mut source = &mirror;
+    let answer = trust
+        .refresh(now, &mut source)
+        .and_then(|()| trust.releases(&config.product, now, &mut source));
+    persist(home, &trust.kept())?;
+    let releases = match answer {
+        Ok(releases) => releases,
+        Err(error) => return Ok(Err(error)),
+    };
+    let mut reproduced = BTreeMap::new();
+    if config.policy.reproducers > 0 {
+        let running = Generation::current(home)?.map(|generation| generation.version);
+        for target in &releases.verified {
+            let release = target.release();
+            if release.platform == config.platform && Some(&release.version) > running.as_ref() {
+                let verdicts = verify::verdicts(&mirror, release).unwrap_or_default();
+                let passed = verdicts.reproduced_by();
+                reproduced.insert(release.artifact.sha256, passed);
+            }
+        }
+    }
+    Ok(Ok((releases, reproduced)))
+}
+
+fn load(home: &Home, now: Timestamp) -> Result<Trust, TrustStoreError> {
+    let pinned = home.pinned_root();
+    let root = durable::read(&pinned, limit::ROOT)?.unwrap_or_default();
+    let bad = |path: &std::path::Path| {
+        let path = path.display().to_string();
+        move |source| TrustStoreError::Root { path, source }
+    };
+    let kept = read_kept(home)?;
+    if kept.is_empty() {
+        return Trust::from_root(&root).map_err(bad(&pinned));
+    }
+    Trust::restore(&root, &kept, now).map_err(bad(&home.trust()))
+}
+
+fn read_kept(home: &Home) -> Result<Kept, DiskError> {
+    let dir = home.trust();
+    let mut kept = Kept::new();
+    for entry in fs::read_dir(&dir).on_disk("read", &dir)? {
+        let name = entry.on_disk("read", &dir)?.file_name();
+        let Some(name) = name.to_str().filter(|n| n.ends_with(".json")) else { continue };
+        if let Some(bytes) = durable::read(&dir.join(name), limit::METADATA)? {
+            kept.insert(name.to_owned(), bytes);
+        }
+    }
+    Ok(kept)
+}
+
+fn persist(home: &Home, kept: &Kept) -> Result<(), DiskError> {
+    let before = read_kept(home)?;
+    let order = |name: &str| match name {
+        "root.json" => 0,
+        "snapshot.json" => 2,
+        "timestamp.json" => 3,
+        _ => 1,
+    };
+    let mut changed: Vec<_> =
+        kept.iter().filter(|(name, bytes)| before.get(*name) != Some(bytes)).collect();
+    changed.sort_by_key(|(name, _)| order(name));
+    for (name, bytes) in changed {
+        durable::write(&home.trust().join(name), bytes)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

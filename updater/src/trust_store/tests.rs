@@ -1,0 +1,78 @@
+//! Several mirrors, roll-backs, and roots of others.
+
+use super::*;
+use crate::fixture::{PRODUCT, Repository as Fixture};
+use serde_json::json;
+
+fn node(urls: &[String], fixture: &Fixture) -> (tempfile::TempDir, Home, Config) {
+    let dir = tempfile::tempdir().unwrap();
+    let home = Home::create(dir.path()).unwrap();
+    durable::write(&home.pinned_root(), &fs::read(fixture.root_file()).unwrap()).unwrap();
+    let text = format!("product = \"{PRODUCT}\"\nrepositories = {urls:?}");
+    home.finish(&text).unwrap();
+    let config = Config::load(&home).unwrap();
+    (dir, home, config)
+}
+
+#[test]
+fn the_first_mirror_that_can_be_trusted_is_taken_and_the_others_are_named() {
+    let mut good = Fixture::new();
+    good.add("1.0.0", &[("bin/node*", "x")], json!({}));
+    good.publish(2);
+    good.publish(2);
+    let mut lone = Fixture::new();
+    lone.add("1.0.0", &[("bin/node*", "x")], json!({}));
+    lone.publish(1);
+    let urls = ["file:///nowhere".to_owned(), lone.url(), good.url()];
+    let (_dir, home, config) = node(&urls, &good);
+    let found = refresh(&home, &config, Timestamp::now()).unwrap();
+    assert_eq!(found.mirror.to_string(), format!("{}/", good.url()));
+    assert_eq!(found.releases.verified.len(), 1);
+    let troubles: Vec<_> = found.passed_over.iter().map(|(_, error)| error).collect();
+    assert!(matches!(troubles[0], TrustError::Unreachable { .. }));
+    let lone = TrustError::NotEnoughSignatures {
+        role: PRODUCT.to_owned(),
+        version: 1,
+        found: 1,
+        needed: 2,
+    };
+    assert_eq!(troubles[1].to_string(), lone.to_string());
+    assert_eq!(kept_releases(&home, &config, Timestamp::now()).unwrap().verified.len(), 1);
+}
+
+#[test]
+fn files_are_kept_as_downloaded_and_a_mirror_cannot_roll_them_back() {
+    let mut fixture = Fixture::new();
+    fixture.publish(2);
+    let old = tempfile::tempdir().unwrap();
+    let copy = |name: &str| {
+        fs::create_dir_all(old.path().join("metadata")).unwrap();
+        fs::copy(fixture.dir.path().join(name), old.path().join(name)).unwrap();
+    };
+    ["timestamp.json", "1.snapshot.json", "1.targets.json", "1.example.json"]
+        .iter()
+        .for_each(|name| copy(&format!("metadata/{name}")));
+    fixture.publish(2);
+    let (_dir, home, config) = node(&[fixture.url()], &fixture);
+    refresh(&home, &config, Timestamp::now()).unwrap();
+    let timestamp = fs::read(home.trust().join("timestamp.json")).unwrap();
+    assert_eq!(timestamp, fs::read(fixture.dir.path().join("metadata/timestamp.json")).unwrap());
+
+    let stale = format!("file://{}", old.path().display());
+    let text = format!("product = \"{PRODUCT}\"\nrepositories = [{stale:?}]");
+    let config = Config::from_text(&text, home.config_file()).unwrap();
+    let error = refresh(&home, &config, Timestamp::now()).unwrap_err();
+    assert!(error.to_string().contains("rolled back"), "{error}");
+    assert!(!error.is_unreachable());
+    assert_eq!(fs::read(home.trust().join("timestamp.json")).unwrap(), timestamp);
+}
+
+#[test]
+fn a_root_of_another_repository_trusts_nothing() {
+    let mut fixture = Fixture::new();
+    fixture.publish(2);
+    let (_dir, home, config) = node(&[fixture.url()], &fixture);
+    durable::write(&home.pinned_root(), b"{}").unwrap();
+    let error = refresh(&home, &config, Timestamp::now()).unwrap_err();
+    assert!(matches!(error, TrustStoreError::Root { .. }));
+}

@@ -1,0 +1,226 @@
+//! The agent with everything real: a signed repository, the shadow, a supervisor, a node with state, a client that
+//! writes all the while.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests whose main() is ours")]
+
+#[path = "../common/clients.rs"]
+mod clients;
+#[path = "../../src/fixture/mod.rs"]
+mod fixture;
+mod node;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use countersign_updater::machine::state::Restarted;
+use countersign_updater::machine::{Effect, State};
+use libtest_mimic::{Arguments, Trial};
+
+use clients::Clients;
+use node::Node;
+
+fn main() -> ExitCode {
+    countersign_sandbox::init_if_asked();
+    if let Some(exit) = node::die_if_asked() {
+        return exit;
+    }
+    let tests: [(&str, fn()); 10] = [
+        ("a_release_is_swapped_in_under_load_and_every_acknowledged_write_is_there", swaps),
+        ("a_release_that_crashes_is_rolled_back_with_every_write", crashes),
+        ("a_release_that_is_sick_only_in_the_live_node_is_rolled_back", sick),
+        ("a_migration_that_fails_live_is_reversed_and_the_old_version_runs", migration_fails),
+        ("a_barred_way_back_restores_the_snapshot_and_keeps_the_newer_state_aside", barred),
+        ("a_delay_survives_restarts_and_apply_ends_it", held),
+        ("a_release_waits_until_the_operator_applies_it", manual),
+        ("what_is_refused_has_its_exit_code", exits),
+        ("an_agent_killed_at_any_step_of_the_swap_ends_in_the_new_version", killed_forward),
+        ("an_agent_killed_at_any_step_of_the_roll_back_ends_in_the_old_version", killed_backward),
+    ];
+    let trials = tests.map(|(name, test)| {
+        Trial::test(name, move || {
+            test();
+            Ok(())
+        })
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
+}
+
+fn swaps() {
+    let mut node = Node::new();
+    let mut supervisor = node.supervise();
+    let clients = Clients::start(node.address, 3);
+    clients.wait_for(50);
+    node.publish("2.0.0", 2, "");
+    let state = node.run();
+    assert!(matches!(state, State::Committed { .. }), "{state:?}");
+    assert_eq!(node.current().version.to_string(), "2.0.0");
+    clients.wait_for(50);
+    node.keeps_all(clients);
+    assert_eq!(node.current().state, 1, "the data directory is the same one");
+    assert!(node.home.snapshot(1).join("manifest.json").exists());
+    // Nothing more to do: the next life of the agent changes nothing.
+    assert_eq!(node.run(), state);
+    supervisor.terminate();
+}
+
+fn crashes() {
+    let mut node = Node::new();
+    let mut supervisor = node.supervise();
+    clients::put(node.address, "before").unwrap();
+    node.publish("2.0.0", 2, "crash-on-write");
+    let writer = Clients::start(node.address, 1);
+    let undone = node.rolled_back();
+    let acknowledged = writer.stop().0;
+    // In probation, or, where a write queued already, before it was ready.
+    let told = undone.reason.contains("crashed") || undone.reason.contains("SIGKILL");
+    assert!(told, "{}", undone.reason);
+    assert_eq!((undone.restored, &undone.restarted), (None, &Some(Restarted::Ready)));
+    let words = node.words();
+    assert!(words.contains(&"before".to_owned()));
+    assert!(acknowledged.iter().all(|word| words.contains(word)), "an acknowledged write is gone");
+    assert_eq!(node.run().name(), "RolledBack", "it is known bad");
+    supervisor.terminate();
+}
+
+fn sick() {
+    let mut node = Node::new();
+    let mut supervisor = node.supervise();
+    node.publish("2.0.0", 1, "sick-live");
+    let undone = node.rolled_back();
+    assert!(undone.reason.contains("503"), "{}", undone.reason);
+    clients::put(node.address, "after").unwrap();
+    supervisor.terminate();
+}
+
+fn migration_fails() {
+    let mut node = Node::new();
+    let mut supervisor = node.supervise();
+    let clients = Clients::start(node.address, 2);
+    clients.wait_for(20);
+    node.publish("2.0.0", 2, "forward-fails-live");
+    let undone = node.rolled_back();
+    assert!(undone.reason.contains("migration of values"), "{}", undone.reason);
+    assert_eq!(undone.restored, None);
+    clients.wait_for(20);
+    node.keeps_all(clients);
+    supervisor.terminate();
+}
+
+fn barred() {
+    let mut node = Node::new();
+    let mut supervisor = node.supervise();
+    clients::put(node.address, "before").unwrap();
+    node.publish("2.0.0", 2, "back-fails sick-live");
+    let undone = node.rolled_back();
+    assert_eq!((undone.restored, undone.kept_aside), (Some(2), Some(1)));
+    assert!(undone.stuck.unwrap().contains("migration"), "the reason is kept");
+    assert_eq!(node.words(), ["before"]);
+    assert!(node.home.state(1).join("words").exists(), "the newer state is kept aside");
+    clients::put(node.address, "after").unwrap();
+    assert_eq!(node.words(), ["before", "after"]);
+    supervisor.terminate();
+}
+
+fn held() {
+    let mut node = Node::with("delay = \"1h..9h\"\n");
+    let mut supervisor = node.supervise();
+    node.publish("2.0.0", 1, "");
+    assert_eq!(node.program(&["run", "--once"]), 0);
+    let State::Held { hold, .. } = node.state() else { panic!("{:?}", node.state()) };
+    assert!((3_600_000..=32_400_000).contains(&hold.delay_ms));
+    assert_eq!(node.program(&["run", "--once"]), 0);
+    let State::Held { hold: again, .. } = node.state() else { panic!("{:?}", node.state()) };
+    assert_eq!(hold, again, "a restart neither shortens nor re-rolls it");
+    assert_eq!(node.program(&["apply"]), 0);
+    assert_eq!(node.state().name(), "Committed");
+    assert_eq!(node.program(&["apply"]), 1, "there is nothing to take");
+    supervisor.terminate();
+}
+
+fn manual() {
+    let mut node = Node::with("delay = \"0s..300ms\"\nmode = \"manual\"\n");
+    let mut supervisor = node.supervise();
+    node.publish("2.0.0", 1, "");
+    assert_eq!(node.program(&["run", "--until-idle"]), 0);
+    assert_eq!(node.state().name(), "Held");
+    assert_eq!(node.program(&["apply"]), 0);
+    assert_eq!(node.state().name(), "Committed");
+    supervisor.terminate();
+}
+
+fn exits() {
+    let mut node = Node::new();
+    let mut supervisor = node.supervise();
+    node.publish_signed_by_one("2.0.0");
+    assert_eq!(node.program(&["run", "--until-idle"]), 6);
+    node.publish("2.0.0", 1, "phones-home");
+    assert_eq!(node.program(&["run", "--until-idle"]), 1);
+    assert_eq!(node.state().name(), "Idle");
+    assert_eq!(node.current().version.to_string(), "1.0.0");
+    node.hide_repository();
+    assert_eq!(node.program(&["run", "--until-idle"]), 5);
+    assert_eq!(node.program(&["run", "--json", "--once"]), 5);
+    supervisor.terminate();
+}
+
+/// Kills an agent at each of its moments, one life after the other, until one comes to its end.
+fn killed(node: &Node, at: usize) -> State {
+    let killed = node.run_and_die(at);
+    assert!(killed, "it came to its end before moment {at}: {:#?}", node.records());
+    node.run()
+}
+
+fn moments(node: &Node) -> usize {
+    let effects = node.records().len() / 2;
+    assert!(effects > 8);
+    effects * 2
+}
+
+fn killed_forward() {
+    let mut once = Node::new();
+    let mut supervisor = once.supervise();
+    once.publish("2.0.0", 2, "");
+    once.run();
+    let moments = moments(&once);
+    supervisor.terminate();
+    // The moments before the lease are cheap to repeat and touch nothing: the last ones are the swap.
+    let swap = once.records().iter().position(|r| r.effect == Effect::Lease).unwrap();
+    for at in swap..moments {
+        let mut node = Node::new();
+        let mut supervisor = node.supervise();
+        let clients = Clients::start(node.address, 1);
+        clients.wait_for(10);
+        node.publish("2.0.0", 2, "");
+        let state = killed(&node, at);
+        assert!(matches!(state, State::Committed { .. }), "killed at {at}: {state:?}");
+        clients.wait_for(10);
+        node.keeps_all(clients);
+        supervisor.terminate();
+    }
+}
+
+fn killed_backward() {
+    let mut once = Node::new();
+    let mut supervisor = once.supervise();
+    once.publish("2.0.0", 2, "sick-live");
+    once.run();
+    let moments = moments(&once);
+    supervisor.terminate();
+    let condemned = once.records().iter().position(|r| r.effect == Effect::Condemn).unwrap();
+    for at in condemned..moments {
+        let mut node = Node::new();
+        let mut supervisor = node.supervise();
+        clients::put(node.address, "before").unwrap();
+        node.publish("2.0.0", 2, "sick-live");
+        let state = killed(&node, at);
+        assert!(matches!(state, State::RolledBack { .. }), "killed at {at}: {state:?}");
+        clients::put(node.address, "after").unwrap();
+        assert_eq!(node.words(), ["before", "after"]);
+        supervisor.terminate();
+    }
+}
+
+/// The program under test.
+fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_countersign-updater"))
+}

