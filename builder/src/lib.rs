@@ -12,6 +12,7 @@ pub mod cache;
 pub mod check;
 pub mod compare;
 pub mod environment;
+pub mod export;
 pub mod files;
 pub mod http;
 pub mod inputs;

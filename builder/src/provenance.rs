@@ -3,7 +3,7 @@
 use countersign_metadata::release::{FORMAT, Input};
 use countersign_metadata::statement::{
     BUILD_TYPE, BuildDefinition, Builder, Digests, PROVENANCE, Provenance, Resource, RunDetails,
-    RunMetadata, STATEMENT, Statement, identity, subject,
+    RunMetadata, STATEMENT, Statement, identity, subject, whole_seconds,
 };
 use countersign_metadata::{Platform, PublicKey, Release};
 use jiff::Timestamp;
@@ -69,7 +69,10 @@ pub fn provenance(
             },
             run_details: RunDetails {
                 builder: Builder { id: builder.map_or_else(|| UNSIGNED.to_owned(), identity) },
-                metadata: RunMetadata { started_on, finished_on },
+                metadata: RunMetadata {
+                    started_on: whole_seconds(started_on),
+                    finished_on: whole_seconds(finished_on),
+                },
             },
         },
     }

@@ -211,7 +211,7 @@ pub fn verdict(
         predicate_type: SUMMARY.to_owned(),
         predicate: Summary {
             verifier: Builder { id: identity(verifier) },
-            time_verified: now,
+            time_verified: whole_seconds(now),
             resource_uri: release.target_path(),
             policy: Policy { uri: POLICY.to_owned() },
             verification_result: if passed {
@@ -229,6 +229,11 @@ pub fn verdict(
             },
         },
     }
+}
+
+/// The same moment without fractions of a second: statements are read by people.
+pub fn whole_seconds(at: jiff::Timestamp) -> jiff::Timestamp {
+    jiff::Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
 /// The subject of every statement about a release: its target path and the digest of its canonical tar.

@@ -101,7 +101,7 @@ fn one_signature_is_not_enough(world: &World) {
     );
     server.kill().and_then(|()| server.wait()).unwrap();
     assert_eq!(refused.exit, 6, "{}{}", refused.out, refused.err);
-    assert!(refused.mentions("1 of 2"), "{}{}", refused.out, refused.err);
+    assert!(refused.mentions("1 of the 2"), "{}{}", refused.out, refused.err);
 }
 
 fn a_flipped_byte_is_noticed(world: &World) {

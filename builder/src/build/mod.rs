@@ -23,6 +23,7 @@ use countersign_sandbox::{Clock, Exit, Limits, Mount, Network, Sandbox};
 use crate::inputs::vendor::{self, VendorError};
 use crate::pack::{self, PackError, Packed, Plan};
 use crate::prepare::Prepared;
+use crate::recipe::RecipeSpec;
 use script::{NO_OUTPUT, OURS, OUT};
 use variation::Surroundings;
 
@@ -93,6 +94,13 @@ pub enum DidNotBuild {
     /// It wrote more than allowed.
     #[error("it wrote more than {0} MiB (build.limits.scratch-mib)")]
     TooLarge(u64),
+}
+
+/// The steps of a recipe as a script for a container that [`crate::export`] has filled: with the variables of a
+/// hermetic build, without its walls. Outputs are left below `/artifact`.
+pub(crate) fn container_script(recipe: &RecipeSpec, has_rust: bool) -> String {
+    let around = Surroundings::new(&recipe.build, has_rust, &Variation::none());
+    script::container(recipe, &around, has_rust)
 }
 
 /// A build to be run.

@@ -1,5 +1,7 @@
 //! The shell script that a build is inside its sandbox: lay the source out, run the steps, hand the outputs over.
 
+use super::variation::Surroundings;
+use crate::inputs::vendor::cargo_config;
 use crate::recipe::RecipeSpec;
 
 /// Where the builder's own files lie inside.
@@ -52,6 +54,29 @@ pub(super) fn script(
     lines.push("}".to_owned());
     for (number, from) in recipe.outputs.values().enumerate() {
         lines.push(format!("take {number} {}", quoted(from.as_str())));
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// The same steps where there is no sandbox around them: variables are set here, outputs are copied to `/artifact`.
+pub(super) fn container(recipe: &RecipeSpec, around: &Surroundings, has_rust: bool) -> String {
+    let base = around.base;
+    let mut lines = vec!["set -eu".to_owned(), format!("umask {}", around.umask)];
+    for (name, value) in &around.environment {
+        lines.push(format!("export {name}={}", quoted(value)));
+    }
+    if has_rust {
+        lines.push("mkdir -p \"$CARGO_HOME\"".to_owned());
+        let config = quoted(&cargo_config(base));
+        lines.push(format!("printf %s {config} > \"$CARGO_HOME/config.toml\""));
+    }
+    lines.push(format!("cd {base}/src"));
+    lines.extend(recipe.build.steps.iter().map(|step| format!("sh -euc {}", quoted(step))));
+    for (to, from) in &recipe.outputs {
+        let to = quoted(&format!("/artifact/{to}"));
+        lines.push(format!("mkdir -p \"$(dirname {to})\""));
+        lines.push(format!("cp -a -- {} {to}", quoted(from.as_str())));
     }
     lines.push(String::new());
     lines.join("\n")

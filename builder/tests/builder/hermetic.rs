@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use countersign_builder::pack::{Cap, Strip, unpack};
+
 use crate::project::{GOOD_C, Project};
 
 const CC: &str = "cc -o thing thing.c";
@@ -13,6 +15,29 @@ fn a_c_project_builds_to_the_same_bytes_under_every_variation() {
     let checked = project.run(&["check", ".", "--json"]).ended(0).json();
     assert_eq!(checked["result"], "equal");
     assert_eq!(checked["varied"].as_array().unwrap().len(), 12);
+}
+
+#[test]
+fn an_exported_tree_builds_the_same_file_with_nothing_from_outside() {
+    let project = Project::new(&[CC], &[("thing.c", GOOD_C)]);
+    let work = tempfile::tempdir().unwrap();
+    let at = |name: &str| work.path().join(name).to_str().unwrap().to_owned();
+    project.build(&work.path().join("built")).ended(0);
+    project.run(&["export", ".", "-o", &at("context")]).ended(0);
+    project.run(&["export", ".", "-o", &at("context")]).ended(3).said("is there already");
+
+    let root = at("context/root");
+    let container = ["--user", "--map-root-user", "chroot", &root, "/bin/sh", "/build/run"];
+    let ran = std::process::Command::new("unshare").args(container).status().unwrap();
+    assert!(ran.success());
+    let unpacked = work.path().join("unpacked");
+    fs::create_dir(&unpacked).unwrap();
+    let platform = project.run(&["platform"]).ended(0).out;
+    let artifact = at(&format!("built/thing-1.0.0-{}.tar.zst", platform.trim()));
+    let artifact = countersign_builder::pack::open(artifact.as_ref()).unwrap();
+    unpack(artifact, &unpacked, Cap::default(), Strip::Nothing).unwrap();
+    let built = fs::read(unpacked.join("bin/thing")).unwrap();
+    assert!(built == fs::read(at("context/root/artifact/bin/thing")).unwrap());
 }
 
 #[test]

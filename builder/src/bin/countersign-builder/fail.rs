@@ -4,6 +4,7 @@ use countersign_builder::build::BuildError;
 use countersign_builder::check::CheckError;
 use countersign_builder::compare::CompareError;
 use countersign_builder::environment::EnvironmentError;
+use countersign_builder::export::ExportError;
 use countersign_builder::http::RepositoryError;
 use countersign_builder::inputs::InputError;
 use countersign_builder::lock::LockError;
@@ -35,6 +36,17 @@ pub(super) fn prepare(error: PrepareError) -> Failure {
         PrepareError::Environment(cause) => environment(cause, told),
         PrepareError::Input(cause) => input(cause, told),
         PrepareError::Source(_) => told(Exit::Input),
+    }
+}
+
+pub(super) fn export(error: &ExportError) -> Failure {
+    let told = |exit| Failure::caused(exit, "nothing was exported", error);
+    match error {
+        ExportError::Exists(_) => told(Exit::Input).hint("name another directory with --output"),
+        ExportError::WholeMachine => told(Exit::Host).hint("export on a machine with dpkg"),
+        ExportError::Source(_) => told(Exit::Input),
+        ExportError::Vendor(_) => told(Exit::Untrusted),
+        ExportError::Io { .. } => told(Exit::Host).hint("is there space, and may you write there?"),
     }
 }
 

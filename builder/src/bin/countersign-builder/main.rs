@@ -3,6 +3,7 @@
 mod build;
 mod check;
 mod compare;
+mod export;
 mod fail;
 mod lock;
 mod platform;
@@ -37,6 +38,8 @@ enum Verb {
     Check(check::Args),
     /// Explain how two artifacts differ
     Compare(compare::Args),
+    /// Lay environment, source and inputs out as a root tree, for a container FROM scratch
+    Export(export::Args),
     /// Print this machine's platform, as it stands in artifacts' names
     Platform(platform::Args),
     #[command(flatten)]
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
                 Verb::Rebuild(args) => args.run(out),
                 Verb::Check(args) => args.run(out),
                 Verb::Compare(args) => args.run(out),
+                Verb::Export(args) => args.run(out),
                 Verb::Platform(args) => args.run(out),
                 Verb::Extras(extras) => extras.print::<Program>(),
             }

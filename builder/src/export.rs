@@ -1,0 +1,96 @@
+//! A prepared build as a root tree, for who would rather build in a container: everything is in it, nothing is fetched.
+//!
+//! ```text
+//! DIR/root/usr root/opt/rust …     the environment
+//! DIR/root/build/src               the source
+//! DIR/root/build/vendor            locked crates
+//! DIR/root/build/run               the steps, with the environment variables of a hermetic build;
+//!                                  they leave the outputs below /artifact
+//! ```
+//!
+//! The top-level `Dockerfile` begins `FROM scratch` on such a tree.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use crate::build;
+use crate::inputs::vendor::{self, VendorError};
+use crate::pack::{self, Cap, Strip, UnpackError};
+use crate::prepare::Prepared;
+
+/// Why there is no tree.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The environment is all of this machine.
+    #[error(
+        "the environment is this whole machine (it has no dpkg), which is no tree to be carried away"
+    )]
+    WholeMachine,
+    /// Something is there already.
+    #[error("{0} is there already")]
+    Exists(PathBuf),
+    /// The locked crates cannot be provided.
+    #[error(transparent)]
+    Vendor(#[from] VendorError),
+    /// The source cannot be laid out.
+    #[error("the source cannot be laid out")]
+    Source(#[from] UnpackError),
+    /// Something cannot be read or written.
+    #[error("cannot export: {path}")]
+    Io {
+        /// What.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Lays a prepared build out below `dir/root`, which must not exist. `now` is told what is being done.
+///
+/// # Errors
+/// There is something already, or something cannot be read or written; `dir/root` then holds a part.
+pub fn export(prepared: &Prepared, dir: &Path, now: &dyn Fn(&str)) -> Result<PathBuf, ExportError> {
+    if prepared.environment.is_whole_machine() {
+        return Err(ExportError::WholeMachine);
+    }
+    let root = dir.join("root");
+    if root.symlink_metadata().is_ok() {
+        return Err(ExportError::Exists(root));
+    }
+    now("copying the environment");
+    let failed = |source| ExportError::Io { path: root.clone(), source };
+    fs::create_dir_all(dir).map_err(failed)?;
+    copy(prepared.environment.root(), &root).map_err(failed)?;
+    let base = root.join("build");
+    for made in ["src", "vendor", "home", "../tmp", "../artifact"].map(|name| base.join(name)) {
+        fs::create_dir_all(made).map_err(failed)?;
+    }
+    now("laying the source out");
+    let source = pack::open(&prepared.source.path)?;
+    pack::unpack(source, &base.join("src"), Cap::default(), Strip::Nothing)?;
+    vendor::unpack(&prepared.crates(), &base.join("vendor"))?;
+    let script = build::container_script(prepared.recipe.spec(), prepared.environment.has_rust());
+    fs::write(base.join("run"), script).map_err(failed)?;
+    Ok(root)
+}
+
+/// Copies a tree of directories, files and links; directories become writable for their owner.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            copy(&from, &to)?;
+        } else if kind.is_symlink() {
+            symlink(fs::read_link(&from)?, &to)?;
+        } else {
+            fs::copy(&from, &to)?;
+        }
+    }
+    fs::set_permissions(to, Permissions::from_mode(0o755))
+}
