@@ -120,7 +120,7 @@ fn killed(stages: &Stages, when: &str, effect: Effect) {
     let moment = format!("{when}:{effect}");
     let scene = scene(effect);
     let delay = if matches!(scene, Scene::Overtaken) { "1h..2h" } else { "0s..1s" };
-    let site = Site::install(stages.url(scene), &stages.world.root(), "1.0.0", delay);
+    let site = Site::install(stages.url(scene), &stages.world.root(), "1.0.0", delay, "1s");
     let client = site.client(50);
     if matches!(scene, Scene::Overtaken) {
         overtake(stages, &site);

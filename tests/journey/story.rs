@@ -12,7 +12,7 @@ fn a_node_is_updated_from_source_and_refuses_whatever_is_not_right() {
 
     // A node is installed from nothing but the address and the root file.
     world.release("1.0.0");
-    let site = Site::install(world.url(), &world.root(), "1.0.0", "0s..1s");
+    let site = Site::install(world.url(), &world.root(), "1.0.0", "0s..1s", "4s");
     assert_eq!(site.version().as_deref(), Some("1.0.0"));
 
     // Version 2 brings a migration. The client that writes all the while sees no failed request.

@@ -17,8 +17,8 @@ pub struct Site {
 }
 
 impl Site {
-    /// Installs `version` and starts it under its supervisor.
-    pub fn install(url: &str, root: &Path, version: &str, delay: &str) -> Self {
+    /// Installs `version` and starts it under its supervisor. `shadow_for` is how long updates are watched in the shadow.
+    pub fn install(url: &str, root: &Path, version: &str, delay: &str, shadow_for: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let node = text(&directory.path().join("node"));
         let address = free_address();
@@ -43,7 +43,7 @@ impl Site {
                 "--check-every",
                 "1s",
                 "--shadow-for",
-                "1s",
+                shadow_for,
                 "--probation-for",
                 "2s",
             ],

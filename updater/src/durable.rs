@@ -50,10 +50,10 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
     write_with_mode(path, bytes, 0o644)
 }
 
-/// [`write`] with other permissions.
+/// [`write()`] with other permissions.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<(), DiskError> {
     let temporary = sibling(path);
     let written = (|| {
@@ -73,7 +73,7 @@ pub fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<(), DiskE
 /// Points the symbolic link `path` to `target` by one rename.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn replace_link(path: &Path, target: &Path) -> Result<(), DiskError> {
     let temporary = sibling(path);
     let linked = symlink(target, &temporary).and_then(|()| fs::rename(&temporary, path));

@@ -21,7 +21,7 @@
 //! 7. Every state has an exit: it ends in `Committed` with the new version, or with the old one running.
 //! 8. A release that failed by its own fault is never tried again; other failures are counted and paused.
 //!
-//! [`plan`] and [`transition`] are pure. [`drive`] observes, plans, records and acts through a [`World`].
+//! [`plan`] and [`transition`] are pure. [`drive()`] observes, plans, records and acts through a [`World`].
 
 mod back;
 pub mod drive;
