@@ -63,9 +63,13 @@ pub enum RequestSubject {
         roots: Vec<Bytes>,
         /// The last published version of this role, as published.
         last: Option<Bytes>,
-        /// For a product: the published targets file that delegates to it (or, before the first publication,
-        /// the drafted one).
+        /// For a product: the published targets file that delegates to it; where the same draft replaces targets,
+        /// and before the first publication, the drafted one. For targets: the drafted root, where the same draft
+        /// replaces root. A drafted file carries no signatures.
         delegator: Option<Bytes>,
+        /// For a product whose `delegator` is drafted: the published targets file, which proves `last`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last_delegator: Option<Bytes>,
     },
     /// An in-toto statement; what is signed is its DSSE encoding.
     Statement {

@@ -13,7 +13,7 @@ use crate::attestation::{self, VerifiedAttestation};
 use crate::dsse::BadEnvelope;
 use crate::request::{BadAnswer, Signature, VerifiedSignature};
 use crate::threshold::{self, NotEnough};
-use crate::trust::Signer;
+use crate::trust::{Authority, Signer};
 
 /// What a keyholder shows for a signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +90,19 @@ pub struct RoleStatus {
     pub missing: usize,
     /// Who can still sign.
     pub can_sign: Vec<Signer>,
+    /// The same for each circle that must sign: two where a rotation replaces keyholders, the new one first.
+    pub circles: Vec<Circle>,
+}
+
+/// Keyholders who must sign to a threshold of their own.
+#[derive(Clone, Debug)]
+pub struct Circle {
+    /// The threshold.
+    pub needed: usize,
+    /// Distinct signatures still missing.
+    pub missing: usize,
+    /// Who of them can still sign.
+    pub can_sign: Vec<Signer>,
 }
 
 /// A role with its threshold of signatures, ready to be published.
@@ -142,20 +155,36 @@ impl Part {
     /// Who has signed, and who is missing.
     pub fn status(&self, accepted: &[Accepted]) -> RoleStatus {
         let signed = by_key(accepted);
-        let mut status = RoleStatus { needed: 0, missing: 0, can_sign: Vec::new() };
-        for authority in self.authorities() {
+        let circle = |authority: &Authority| {
             let keys = authority.keys();
             let have = keys.iter().filter(|key| signed.contains_key(key)).count();
-            status.needed = status.needed.max(authority.threshold());
-            status.missing = status.missing.max(authority.threshold().saturating_sub(have));
-            for key in keys.iter().filter(|key| !signed.contains_key(key)) {
-                let signer = self.name(key);
-                if !status.can_sign.contains(&signer) {
-                    status.can_sign.push(signer);
-                }
+            let open = keys.iter().filter(|key| !signed.contains_key(key));
+            Circle {
+                needed: authority.threshold(),
+                missing: authority.threshold().saturating_sub(have),
+                can_sign: open.map(|key| self.name(key)).collect(),
+            }
+        };
+        let mut circles: Vec<Circle> = self.authorities().iter().map(circle).collect();
+        let same =
+            |a: &Authority, b: &Authority| a.keys() == b.keys() && a.threshold() == b.threshold();
+        if let [one, two] = self.authorities()
+            && same(one, two)
+        {
+            circles.truncate(1);
+        }
+        let mut can_sign: Vec<Signer> = Vec::new();
+        for signer in circles.iter().flat_map(|c| &c.can_sign) {
+            if !can_sign.iter().any(|known| known.key() == signer.key()) {
+                can_sign.push(signer.clone());
             }
         }
-        status
+        RoleStatus {
+            needed: circles.iter().map(|c| c.needed).max().unwrap_or(0),
+            missing: circles.iter().map(|c| c.missing).max().unwrap_or(0),
+            can_sign,
+            circles,
+        }
     }
 
     /// Puts the signatures below the role, once every authority's threshold is met.

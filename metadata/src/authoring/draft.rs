@@ -56,8 +56,14 @@ impl Draft {
         let request = |role: &str, signed: &Value, delegator| {
             let payload = Bytes(roles::payload(role, signed)?);
             let role = role.to_owned();
-            let subject =
-                RequestSubject::Role { role, payload, roots: Vec::new(), last: None, delegator };
+            let subject = RequestSubject::Role {
+                role,
+                payload,
+                roots: Vec::new(),
+                last: None,
+                delegator,
+                last_delegator: None,
+            };
             Ok::<_, AuthoringError>(SigningRequest { format: FORMAT, subject })
         };
         let targets = roles::targets(plan, 1);
@@ -95,6 +101,9 @@ impl Draft {
         // What clients will do with it, done before anybody is asked to sign.
         Release::from_custom(&path, Some(&custom))?;
 
+        if published.revoked(&release.product).contains(&release.version) {
+            return Err(AuthoringError::Revoked { version: release.version.clone() });
+        }
         let entries = last.signed().get("targets").and_then(Value::as_object);
         let mut entries = entries.cloned().unwrap_or_default();
         let hashes = json!({ "sha256": served.sha256 });
@@ -102,17 +111,9 @@ impl Draft {
         if entries.insert(path.clone(), entry).is_some() {
             return Err(AuthoringError::AlreadyReleased { path });
         }
-        let next = roles::product(last.version() + 1, expires, entries);
-        let request = SigningRequest {
-            format: FORMAT,
-            subject: RequestSubject::Role {
-                role: role.to_owned(),
-                payload: Bytes(roles::payload(role, &next)?),
-                roots: published.chain(),
-                last: published.bytes(role).cloned().map(Bytes),
-                delegator: published.bytes("targets").cloned().map(Bytes),
-            },
-        };
+        let next = roles::next(last, expires, [("targets", Value::Object(entries))]);
+        let delegator = published.bytes("targets").cloned();
+        let request = next_version(published, role, &next, delegator, None)?;
         Self::from_requests(vec![request], Some(published))
     }
 
@@ -151,8 +152,8 @@ impl Draft {
         Ok(draft)
     }
 
-    /// Who may sign what: by what is published; where the role above is in the same draft, by that; for a root,
-    /// by both (TUF 5.3.4).
+    /// Who may sign what: by what is published; where the role above is in the same draft, by both (for a root by
+    /// TUF 5.3.4).
     fn authorise(&mut self, published: Option<&Published>) -> Result<(), AuthoringError> {
         let drafted =
             |role: &str| self.parts.iter().find(|p| p.role() == role).map(|p| p.file.clone());
@@ -170,8 +171,10 @@ impl Draft {
                 "root" | "targets" | "snapshot" | "timestamp" => Authority::of_root(above, role),
                 _ => Authority::of_delegation(above, role),
             });
+            // Whoever could sign the version before signs this one too: a client that has not seen the new root
+            // yet follows as well, so that there is no moment at which some client is shut out.
             let by_published = published
-                .filter(|_| role == "root" || above.is_none())
+                .filter(|p| above.is_none() || p.file(role).is_some())
                 .map(|published| published.authority(role));
             let authorities: Result<Vec<_>, _> =
                 [by_draft, by_published].into_iter().flatten().collect();
@@ -252,7 +255,7 @@ impl Part {
         paths.filter_map(|path| Some((blob(entry(&path)?)?, path))).map(|(b, p)| (p, b)).collect()
     }
 
-    /// Whose signatures count: for a root rotation those of both roots, one authority each.
+    /// Whose signatures count: the drafted circle first, where the draft has one, then the published one.
     pub fn authorities(&self) -> &[Authority] {
         &self.authorities
     }
@@ -261,6 +264,25 @@ impl Part {
     pub fn name(&self, key: &PublicKey) -> Signer {
         self.names.get(key).cloned().unwrap_or_else(|| Signer::unnamed(*key))
     }
+}
+
+/// A request for the next version of a published role.
+pub(super) fn next_version(
+    published: &Published,
+    role: &str,
+    next: &Value,
+    delegator: Option<Vec<u8>>,
+    last_delegator: Option<Vec<u8>>,
+) -> Result<SigningRequest, AuthoringError> {
+    let subject = RequestSubject::Role {
+        role: role.to_owned(),
+        payload: Bytes(roles::payload(role, next)?),
+        roots: published.chain(),
+        last: published.bytes(role).cloned().map(Bytes),
+        delegator: delegator.map(Bytes),
+        last_delegator: last_delegator.map(Bytes),
+    };
+    Ok(SigningRequest { format: FORMAT, subject })
 }
 
 fn new_releases(file: &SignedFile, last: Option<&SignedFile>) -> Vec<Release> {

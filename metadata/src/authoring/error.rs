@@ -2,7 +2,7 @@
 
 use crate::release::BadRelease;
 use crate::trust::TrustError;
-use crate::{Product, Sha256};
+use crate::{Product, Sha256, Version};
 
 /// Why a draft or publication cannot be made. Nothing has been changed by then.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +50,31 @@ pub enum AuthoringError {
     AlreadyReleased {
         /// The target path.
         path: String,
+    },
+    /// A version that was revoked does not come back.
+    #[error("version {version} is revoked; it does not come back")]
+    Revoked {
+        /// The version.
+        version: Version,
+    },
+    /// There is nothing to revoke.
+    #[error("{product} has no release {version}")]
+    NoSuchRelease {
+        /// The product.
+        product: Product,
+        /// The version.
+        version: Version,
+    },
+    /// A rotation that would leave everything as it is.
+    #[error("nothing would change")]
+    NoChange,
+    /// The published keys are not one circle of keyholders and one online key.
+    #[error(
+        "the published keys of {role} are not those of root: this repository was not made by `init`"
+    )]
+    NoCircle {
+        /// The role.
+        role: String,
     },
     /// A signing request is malformed.
     #[error("the signing request for {role} is malformed")]

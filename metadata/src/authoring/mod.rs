@@ -13,11 +13,14 @@ mod draft;
 mod error;
 mod publication;
 mod published;
+mod revoke;
 mod roles;
+mod rotate;
 
-pub use accept::{Accepted, Evidence, Refused, RoleStatus, SignedRole};
+pub use accept::{Accepted, Circle, Evidence, Refused, RoleStatus, SignedRole};
 pub use draft::{Draft, DraftState, Part};
 pub use error::AuthoringError;
 pub use publication::{Expiry, OnlineSigner, Publication};
 pub use published::Published;
 pub use roles::{Holder, Plan, seconds};
+pub use rotate::Rotation;

@@ -35,10 +35,16 @@ pub struct Expiry {
 }
 
 /// Files to be written, and the one that makes them count.
+///
+/// Where a publication rotates root, the new root comes *after* the timestamp: everything below it is signed for
+/// the old root as well, so a client follows before the new root is there, and after. Only where the online key
+/// changes and its old holder cannot sign once more (it is lost, or not to be trusted) the new root comes first,
+/// and between the two renames clients are told to wait.
 #[derive(Clone, Debug)]
 pub struct Publication {
     files: Vec<(String, Vec<u8>)>,
     timestamp: Vec<u8>,
+    after: Option<(String, Vec<u8>)>,
     first_root: Vec<u8>,
     before: Option<Kept>,
 }
@@ -57,6 +63,24 @@ impl Publication {
         there: &mut dyn Source,
         signer: &mut dyn OnlineSigner,
     ) -> Result<Self, AuthoringError> {
+        Self::prepare_rotation(published, signed, expiry, there, signer, None)
+    }
+
+    /// As [`Publication::prepare`], where the online key may change: `previous` holds the old one and signs beside
+    /// the new one. Without it clients are shut out between the renames of root and timestamp.
+    ///
+    /// # Errors
+    /// As [`Publication::prepare`].
+    pub fn prepare_rotation(
+        published: Option<&Published>,
+        mut signed: Vec<SignedRole>,
+        expiry: Expiry,
+        there: &mut dyn Source,
+        signer: &mut dyn OnlineSigner,
+        previous: Option<&mut dyn OnlineSigner>,
+    ) -> Result<Self, AuthoringError> {
+        // What an interrupted run has published already stays as it is, to the byte.
+        signed.retain(|new| !published.is_some_and(|p| p.has(new)));
         let roots = chain(published, &signed)?;
         let newest = roots.last().ok_or_else(|| plan("there is no root"))?;
         let root = SignedFile::parse("root", newest).map_err(AuthoringError::Published)?;
@@ -82,7 +106,14 @@ impl Publication {
         // Delegated roles before the targets that delegate to them.
         files.sort_by_key(|(path, _)| path.ends_with(".targets.json"));
 
-        let mut online = Online { published, root: &root, roots: &roots, signer };
+        let mut online =
+            Online { published, root: &root, old: None, roots: &roots, signer, previous };
+        if let (Some(published), Some(_)) = (published, &new_root)
+            && (online.previous.is_some() || online.same_keys(published)?)
+        {
+            online.old = Some(published.trust().root());
+        }
+        let root_last = online.old.is_some();
         let meta = roles::snapshot_meta(&listed);
         let (version, snapshot, is_new) = match online.still_true(&meta, expiry, there)? {
             Some(found) => found,
@@ -98,10 +129,14 @@ impl Publication {
         if is_new {
             files.push((layout::metadata("snapshot", version), snapshot));
         }
-        // Clients walk to a new root at once, so it is the last but one.
-        files.extend(new_root);
+        let mut after = None;
+        match new_root {
+            Some(root) if root_last => after = Some(root),
+            root => files.extend(root),
+        }
         let first_root = roots.first().cloned().unwrap_or_default();
-        Ok(Self { files, timestamp, first_root, before: published.map(|p| p.kept().clone()) })
+        let before = published.map(|p| p.kept().clone());
+        Ok(Self { files, timestamp, after, first_root, before })
     }
 
     /// The files, by path in the repository and in the order in which they must be written. None of them counts
@@ -115,18 +150,28 @@ impl Publication {
         &self.timestamp
     }
 
-    /// Reads the repository, its files written and its timestamp still held back, as a client that begins from
-    /// the oldest root and as one that continues from the previous publication.
+    /// A new root, with its path: to be renamed in after `timestamp.json`.
+    pub fn after(&self) -> Option<&(String, Vec<u8>)> {
+        self.after.as_ref()
+    }
+
+    /// Reads the repository, its files written and its timestamp (and the root after it) still held back, as a
+    /// client that begins from the oldest root and as one that continues from the previous publication; each of
+    /// them before and after a root that comes last.
     ///
     /// # Errors
     /// Either of them would refuse it, or a release in it.
     pub fn check(&self, written: &mut dyn Source, now: Timestamp) -> Result<(), AuthoringError> {
-        let mut source = WithTimestamp { written, timestamp: &self.timestamp };
-        let fresh = Trust::from_root(&self.first_root);
-        read_all("a fresh client", fresh, &mut source, now)?;
-        if let Some(kept) = &self.before {
-            let continuing = Trust::restore(&self.first_root, kept, now);
-            read_all("a client of the previous publication", continuing, &mut source, now)?;
+        let mut views = vec![None];
+        views.extend(self.after.as_ref().map(Some));
+        for root in views {
+            let mut source = AsWillBe { written: &mut *written, timestamp: &self.timestamp, root };
+            let fresh = Trust::from_root(&self.first_root);
+            read_all("a fresh client", fresh, &mut source, now)?;
+            if let Some(kept) = &self.before {
+                let continuing = Trust::restore(&self.first_root, kept, now);
+                read_all("a client of the previous publication", continuing, &mut source, now)?;
+            }
         }
         Ok(())
     }
@@ -151,14 +196,27 @@ fn read_all(
 }
 
 /// The online key at work.
-struct Online<'a> {
+struct Online<'a, 's, 'p> {
     published: Option<&'a Published>,
     root: &'a SignedFile,
+    /// The published root, where what is signed must count under it too.
+    old: Option<&'a SignedFile>,
     roots: &'a [Vec<u8>],
-    signer: &'a mut dyn OnlineSigner,
+    signer: &'a mut (dyn OnlineSigner + 's),
+    previous: Option<&'a mut (dyn OnlineSigner + 'p)>,
 }
 
-impl Online<'_> {
+impl Online<'_, '_, '_> {
+    /// Whether the new root leaves the online key as it is.
+    fn same_keys(&self, published: &Published) -> Result<bool, AuthoringError> {
+        let mut same = true;
+        for role in ["snapshot", "timestamp"] {
+            let old = published.authority(role).map_err(AuthoringError::Published)?;
+            same &= old.keys() == self.authority(role)?.keys();
+        }
+        Ok(same)
+    }
+
     /// A snapshot that says exactly this, signed and good for long enough: the published one, or the one that an
     /// interrupted run has left.
     fn still_true(
@@ -167,13 +225,13 @@ impl Online<'_> {
         expiry: Expiry,
         there: &mut dyn Source,
     ) -> Result<Option<(u64, Vec<u8>, bool)>, AuthoringError> {
-        let authority = self.authority("snapshot")?;
+        let authorities = self.authorities("snapshot")?;
         let good = |bytes: &[u8], version: u64| {
             SignedFile::parse("snapshot", bytes).is_ok_and(|file| {
                 file.signed().get("meta") == Some(meta)
                     && file.version() == version
                     && file.expires() > expiry.renew
-                    && authority.count(&file).is_ok()
+                    && authorities.iter().all(|authority| authority.count(&file).is_ok())
             })
         };
         let version = self.published.map_or(0, |p| p.version("snapshot"));
@@ -191,48 +249,82 @@ impl Online<'_> {
     }
 
     fn sign(&mut self, role: &str, signed: &serde_json::Value) -> Result<Vec<u8>, AuthoringError> {
-        let authority = self.authority(role)?;
+        let authorities = self.authorities(role)?;
         let payload = roles::payload(role, signed)?;
-        let request = SigningRequest {
+        let request = |roots: &[Vec<u8>]| SigningRequest {
             format: FORMAT,
             subject: RequestSubject::Role {
                 role: role.to_owned(),
                 payload: Bytes(payload.clone()),
-                roots: self.roots.iter().cloned().map(Bytes).collect(),
+                roots: roots.iter().cloned().map(Bytes).collect(),
                 last: self.published.and_then(|p| p.bytes(role)).cloned().map(Bytes),
                 delegator: None,
+                last_delegator: None,
             },
         };
-        let failed = |source| AuthoringError::Signer { role: role.to_owned(), source };
-        let answer = self.signer.sign(&request).map_err(failed)?;
-        let answer = answer.verify(&payload).map_err(|e| failed(e.into()))?;
-        let key = answer.get().key;
-        if !authority.keys().contains(&key) {
-            return Err(AuthoringError::WrongSigner { role: role.to_owned(), key: key.id() });
+        let mut signatures = vec![ask(&mut *self.signer, role, &request(self.roots), &payload)?];
+        if let (Some(previous), Some(published)) = (&mut self.previous, self.published)
+            && self.old.is_some()
+        {
+            let request = request(published.root_files());
+            signatures.push(ask(&mut **previous, role, &request, &payload)?);
         }
-        let bytes = roles::file(&payload, [(&key, answer.get().signature.as_slice())]);
+        for answer in &signatures {
+            if !authorities.iter().any(|a| a.keys().contains(&answer.key)) {
+                let (role, key) = (role.to_owned(), answer.key.id());
+                return Err(AuthoringError::WrongSigner { role, key });
+            }
+        }
+        let pairs = signatures.iter().map(|s| (&s.key, s.signature.as_slice()));
+        let bytes = roles::file(&payload, pairs);
         let file = SignedFile::parse(role, &bytes).map_err(AuthoringError::Published)?;
-        authority.count(&file).map_err(AuthoringError::Published)?;
+        for authority in &authorities {
+            authority.count(&file).map_err(AuthoringError::Published)?;
+        }
         Ok(bytes)
     }
 
     fn authority(&self, role: &str) -> Result<Authority, AuthoringError> {
         Authority::of_root(self.root, role).map_err(AuthoringError::Published)
     }
+
+    /// By the new root and, where it comes last, by the old one.
+    fn authorities(&self, role: &str) -> Result<Vec<Authority>, AuthoringError> {
+        [Some(self.root), self.old]
+            .into_iter()
+            .flatten()
+            .map(|root| Authority::of_root(root, role).map_err(AuthoringError::Published))
+            .collect()
+    }
 }
 
-/// The repository as it will be after the rename.
-struct WithTimestamp<'a> {
+fn ask(
+    signer: &mut dyn OnlineSigner,
+    role: &str,
+    request: &SigningRequest,
+    payload: &[u8],
+) -> Result<Signature, AuthoringError> {
+    let failed = |source| AuthoringError::Signer { role: role.to_owned(), source };
+    let answer = signer.sign(request).map_err(failed)?;
+    Ok(answer.verify(payload).map_err(|e| failed(e.into()))?.get().clone())
+}
+
+/// The repository as it will be after the renames.
+struct AsWillBe<'a> {
     written: &'a mut dyn Source,
     timestamp: &'a [u8],
+    root: Option<&'a (String, Vec<u8>)>,
 }
 
-impl Source for WithTimestamp<'_> {
+impl Source for AsWillBe<'_> {
     fn fetch(&mut self, path: &str, max_bytes: u64) -> Result<Option<Vec<u8>>, SourceError> {
         if path == layout::TIMESTAMP {
             return Ok(Some(self.timestamp.to_vec()));
         }
-        self.written.fetch(path, max_bytes)
+        match self.root {
+            Some((root, bytes)) if root == path => Ok(Some(bytes.clone())),
+            _ => self.written.fetch(path, max_bytes),
+        }
     }
 }
 

@@ -1,16 +1,17 @@
 //! What is published, read back through the law: everything but expiry, which must not hinder its renewal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
 use super::AuthoringError;
-use crate::Product;
+use super::accept::SignedRole;
 use crate::layout::{self, limit};
 use crate::request::Bytes;
 use crate::trust::{
-    Authority, Kept, RoleState, SignedFile, Source, Trust, TrustError, VerifiedTarget,
+    Authority, Kept, RoleState, SignedFile, Source, SourceError, Trust, TrustError, VerifiedTarget,
 };
+use crate::{Product, Version};
 
 /// A published repository.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub struct Published {
     kept: Kept,
     files: BTreeMap<String, SignedFile>,
     releases: Vec<VerifiedTarget>,
+    revoked: BTreeMap<Product, BTreeSet<Version>>,
 }
 
 impl Published {
@@ -32,30 +34,39 @@ impl Published {
     }
 
     fn verified(source: &mut dyn Source) -> Result<Option<Self>, TrustError> {
-        let mut fetch = |path: &str, limit| {
-            source.fetch(path, limit).map_err(|error| TrustError::Unreachable {
-                path: path.to_owned(),
-                retry: error.retry(),
-                source: error.into_cause(),
-            })
-        };
-        if fetch(layout::TIMESTAMP, limit::TIMESTAMP)?.is_none() {
+        if fetch(source, layout::TIMESTAMP, limit::TIMESTAMP)?.is_none() {
             return Ok(None);
         }
         let mut roots = Vec::new();
         while let Some(root) =
-            fetch(&layout::metadata("root", roots.len() as u64 + 1), limit::ROOT)?
+            fetch(source, &layout::metadata("root", roots.len() as u64 + 1), limit::ROOT)?
         {
             roots.push(root);
         }
+        let read = Self::below(roots.clone(), source);
+        if read.is_err() && roots.len() > 1 {
+            // A publication that died between a new root and its timestamp: without the root all is as before.
+            let path = layout::metadata("root", roots.len() as u64);
+            roots.pop();
+            if let Ok(before) = Self::below(roots, &mut Without { source, path }) {
+                return Ok(Some(before));
+            }
+        }
+        read.map(Some)
+    }
+
+    fn below(roots: Vec<Vec<u8>>, source: &mut dyn Source) -> Result<Self, TrustError> {
         let missing = || TrustError::Missing { path: layout::metadata("root", 1) };
         let mut trust = Trust::from_root(roots.first().ok_or_else(missing)?)?;
         // At the beginning of time nothing has expired.
         let now = Timestamp::MIN;
         trust.refresh(now, source)?;
         let mut releases = Vec::new();
+        let mut revoked = BTreeMap::new();
         for product in trust.products() {
-            releases.extend(trust.releases(&product, now, source)?.verified);
+            let found = trust.releases(&product, now, source)?;
+            releases.extend(found.verified);
+            revoked.insert(product, found.revoked);
         }
         let kept = trust.kept();
         let files = kept
@@ -65,7 +76,7 @@ impl Published {
                 Ok((role.to_owned(), SignedFile::parse(role, bytes)?))
             })
             .collect::<Result<_, TrustError>>()?;
-        Ok(Some(Self { trust, roots, kept, files, releases }))
+        Ok(Self { trust, roots, kept, files, releases, revoked })
     }
 
     /// The published version of a role.
@@ -93,6 +104,16 @@ impl Published {
         &self.releases
     }
 
+    /// The versions of a product that nodes must leave.
+    pub fn revoked(&self, product: &Product) -> BTreeSet<Version> {
+        self.revoked.get(product).cloned().unwrap_or_default()
+    }
+
+    /// The trusted state, to be asked on.
+    pub(super) fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
     /// The release at a target path.
     pub fn release(&self, path: &str) -> Option<&VerifiedTarget> {
         self.releases.iter().find(|target| target.path() == path)
@@ -107,6 +128,13 @@ impl Published {
             Some(RoleState { role, version, expires })
         }));
         roles
+    }
+
+    /// Whether this very version of a role is published.
+    pub(super) fn has(&self, new: &SignedRole) -> bool {
+        let message = SignedFile::parse(&new.role, &new.bytes);
+        let file = self.files.get(&new.role);
+        file.zip(message.ok()).is_some_and(|(file, new)| file.message() == new.message())
     }
 
     /// What a client that followed every publication has on its disk.
@@ -132,5 +160,25 @@ impl Published {
             (product, Some(targets)) => Authority::of_delegation(targets, product),
             (_, None) => Err(TrustError::NotRefreshed),
         }
+    }
+}
+
+fn fetch(source: &mut dyn Source, path: &str, limit: u64) -> Result<Option<Vec<u8>>, TrustError> {
+    source.fetch(path, limit).map_err(|error| TrustError::Unreachable {
+        path: path.to_owned(),
+        retry: error.retry(),
+        source: error.into_cause(),
+    })
+}
+
+/// A repository without one of its files.
+struct Without<'a> {
+    source: &'a mut dyn Source,
+    path: String,
+}
+
+impl Source for Without<'_> {
+    fn fetch(&mut self, path: &str, max_bytes: u64) -> Result<Option<Vec<u8>>, SourceError> {
+        if path == self.path { Ok(None) } else { self.source.fetch(path, max_bytes) }
     }
 }

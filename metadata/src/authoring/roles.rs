@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::AuthoringError;
-use crate::trust::{LABELS, MINISIGN};
+use crate::trust::{LABELS, MINISIGN, SignedFile};
 use crate::{Product, PublicKey, Sha256, canonical};
 
 /// The version of the TUF specification that we write.
@@ -131,6 +131,19 @@ pub(super) fn product(version: u64, expires: Timestamp, entries: Map<String, Val
     let mut product = signed("targets", version, expires);
     product.insert("targets".to_owned(), Value::Object(entries));
     Value::Object(product)
+}
+
+/// The next version of a published role: everything in it stays but what is given.
+pub(super) fn next<'a>(
+    last: &SignedFile,
+    expires: Timestamp,
+    changed: impl IntoIterator<Item = (&'a str, Value)>,
+) -> Value {
+    let mut next = last.signed().as_object().cloned().unwrap_or_default();
+    let kind = next.get("_type").and_then(Value::as_str).unwrap_or("targets").to_owned();
+    next.extend(signed(&kind, last.version() + 1, expires));
+    next.extend(changed.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    Value::Object(next)
 }
 
 /// `files`: role name to its version and bytes.

@@ -3,7 +3,7 @@
 //! Everything that enters passes both: our count of distinct keys ([`Authority`]) and the library's checks of
 //! versions, digests, lengths and expiry. Nothing of the library's types leaves this file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use sigstore_tuf::{Error, MetaFile, TrustedMetadataSet};
@@ -12,7 +12,7 @@ use super::floor::Floor;
 use super::signed::{Authority, SignedFile};
 use super::{Signer, TrustError};
 use crate::threshold::Quorum;
-use crate::{Product, PublicKey};
+use crate::{Product, PublicKey, Version};
 
 /// What one role says about the file of another.
 #[derive(Clone, Debug)]
@@ -44,6 +44,7 @@ pub(super) struct ProductRole {
     pub(super) threshold: usize,
     pub(super) signers: Vec<Signer>,
     pub(super) entries: Vec<Entry>,
+    pub(super) revoked: BTreeSet<Version>,
 }
 
 /// What is trusted now.
@@ -238,6 +239,7 @@ impl Law {
             threshold: authority.threshold(),
             signers,
             entries,
+            revoked: file.revoked()?,
         })
     }
 

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 pub use error::TrustError;
-pub use signed::{Authority, LABELS, MINISIGN, SignedFile};
+pub use signed::{Authority, LABELS, MINISIGN, REVOKED, SignedFile};
 pub use source::{Source, SourceError};
 pub use target::{Releases, Signer, VerifiedTarget};
 

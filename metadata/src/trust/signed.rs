@@ -12,13 +12,16 @@ use serde_json::Value;
 use super::TrustError;
 use super::target::Signer;
 use crate::threshold::{self, NotEnough, Quorum};
-use crate::{PublicKey, canonical};
+use crate::{PublicKey, Version, canonical};
 
 /// The field of `signed` that gives keys their names, for people only: `{keyid: label}`.
 pub const LABELS: &str = "x-countersign-labels";
 /// The field of `signed` with the keys as minisign writes them, which carry a number that TUF has no place
 /// for: `{keyid: "RW…"}`. Believed only where the key in it is the key of that identifier.
 pub const MINISIGN: &str = "x-countersign-minisign";
+
+/// The field of a product's `signed` with the versions that nodes must leave: `["1.0.0"]`.
+pub const REVOKED: &str = "x-countersign-revoked";
 
 /// A TUF file as it was found: parsed, its signatures not yet counted.
 #[derive(Clone, Debug)]
@@ -107,6 +110,15 @@ impl SignedFile {
     /// Its `signed` object.
     pub fn signed(&self) -> &Value {
         &self.signed
+    }
+
+    /// The versions that a product's role revokes; none where it says nothing.
+    ///
+    /// # Errors
+    /// What it says is no list of versions: a revocation that cannot be read is not passed over.
+    pub fn revoked(&self) -> Result<BTreeSet<Version>, TrustError> {
+        let Some(list) = self.signed.get(REVOKED) else { return Ok(BTreeSet::new()) };
+        BTreeSet::deserialize(list).map_err(|e| TrustError::malformed(&self.role, e))
     }
 
     /// What people call the keys in it, by key.

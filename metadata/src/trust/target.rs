@@ -1,9 +1,11 @@
 //! What a trusted product role yields: verified targets, and the refused ones with their reasons.
 
 use super::law::{Entry, ProductRole};
+use std::collections::BTreeSet;
+
 use crate::layout::{self, limit};
 use crate::release::BadRelease;
-use crate::{Product, PublicKey, Release, Sha256};
+use crate::{Product, PublicKey, Release, Sha256, Version};
 
 /// A key, and what people call it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,13 +51,16 @@ pub struct Releases {
     pub verified: Vec<VerifiedTarget>,
     /// Those that are not, by path, each with its reason. They spoil nothing but themselves.
     pub refused: Vec<(String, BadRelease)>,
+    /// The versions that nodes must leave and never enter: what the role revokes, and what its releases revoke.
+    /// They are still among `verified`, so that a node can say what it leaves.
+    pub revoked: BTreeSet<Version>,
 }
 
 impl Releases {
     /// Reads every entry of a trusted role as a release of `product`: the birthplace of [`VerifiedTarget`].
     pub(super) fn read(product: &Product, role: ProductRole) -> Self {
-        let ProductRole { version, threshold, signers, entries } = role;
-        let mut releases = Self::default();
+        let ProductRole { version, threshold, signers, entries, revoked } = role;
+        let mut releases = Self { revoked, ..Self::default() };
         for Entry { path, length, sha256, custom, delegated } in entries {
             let refuse = |reason: &str| BadRelease::NoRelease {
                 path: path.clone(),
@@ -85,9 +90,15 @@ impl Releases {
                     signers: signers.clone(),
                     threshold,
                     role_version: version,
+                    revoked: false,
                 }),
                 Err(reason) => releases.refused.push((path, reason)),
             }
+        }
+        let by_releases = releases.verified.iter().flat_map(|t| t.release.revokes.iter().cloned());
+        releases.revoked.extend(by_releases.collect::<Vec<_>>());
+        for target in &mut releases.verified {
+            target.revoked = releases.revoked.contains(&target.release.version);
         }
         releases
     }
@@ -112,6 +123,7 @@ pub struct VerifiedTarget {
     signers: Vec<Signer>,
     threshold: usize,
     role_version: u64,
+    revoked: bool,
 }
 
 impl VerifiedTarget {
@@ -148,6 +160,11 @@ impl VerifiedTarget {
     /// The version of the product's role that lists it.
     pub fn role_version(&self) -> u64 {
         self.role_version
+    }
+
+    /// Whether its version is revoked: a node must leave it and never enter it.
+    pub fn revoked(&self) -> bool {
+        self.revoked
     }
 
     /// Where it lies in the repository.

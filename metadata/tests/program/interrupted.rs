@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::site::Site;
 
-fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(crate) fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -19,7 +19,7 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-fn restore(dir: &Path, files: &BTreeMap<PathBuf, Vec<u8>>) {
+pub(crate) fn restore(dir: &Path, files: &BTreeMap<PathBuf, Vec<u8>>) {
     fs::remove_dir_all(dir).unwrap();
     fs::create_dir_all(dir).unwrap();
     for (path, bytes) in files {

@@ -9,5 +9,7 @@ mod key;
 mod interrupted;
 mod journey;
 mod refusals;
+mod revocation;
+mod rotation;
 mod serve;
 mod site;

@@ -9,7 +9,7 @@ use countersign_metadata::digest::Hasher;
 use countersign_metadata::release::{Blob, Environment, EnvironmentKind, Input, Urgency};
 use countersign_metadata::request::{Signature, SigningRequest};
 use countersign_metadata::statement::{self, Outcome};
-use countersign_metadata::trust::{Releases, Source, SourceError, Trust, TrustError};
+use countersign_metadata::trust::{Kept, Releases, Source, SourceError, Trust, TrustError};
 use countersign_metadata::{Release, Sha256, dsse};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -34,7 +34,10 @@ impl Site {
     /// With key files, and nothing else.
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        for (name, seed) in [("alice", 1), ("bob", 2), ("carol", 3), ("online", 9)] {
+        let more = [("dave", 4), ("erin", 5), ("frank", 6), ("online2", 10)];
+        for (name, seed) in
+            [("alice", 1), ("bob", 2), ("carol", 3), ("online", 9)].into_iter().chain(more)
+        {
             let text = TestKey::new(seed).public_file();
             fs::write(dir.path().join(format!("{name}.pub")), text).unwrap();
         }
@@ -134,6 +137,23 @@ impl Site {
         self.run(&["publish", "--repo", "REPO", "--signer", &Self::signer(online)])
     }
 
+    /// Version 1.0.0 released, signed by alice and bob.
+    pub(crate) fn released() -> Self {
+        let site = Self::published();
+        site.release("1.0.0", &[1, 2]);
+        site
+    }
+
+    /// A release from build to publication.
+    pub(crate) fn release(&self, version: &str, seeds: &[u8]) {
+        self.build(version, version);
+        let run = self.draft(version);
+        assert_eq!(run.code, 0, "{}", run.json);
+        self.sign(run.json["draft"].as_str().unwrap(), seeds);
+        let run = self.publish(9);
+        assert_eq!(run.code, 0, "{}", run.json);
+    }
+
     /// Writes what `countersign-builder build -o OUT` writes.
     pub(crate) fn build(&self, out: &str, version: &str) -> Release {
         let out = self.path(out);
@@ -183,11 +203,17 @@ impl Site {
 
     /// What a node sees that begins from the first root.
     pub(crate) fn client(&self) -> Result<Releases, TrustError> {
+        self.follow(&Kept::new()).map(|(releases, _)| releases)
+    }
+
+    /// What a node sees that continues from what it kept, and what it keeps then.
+    pub(crate) fn follow(&self, kept: &Kept) -> Result<(Releases, Kept), TrustError> {
         let mut source = Disk(self.path("REPO/public"));
         let root = fs::read(self.path("REPO/public/metadata/1.root.json")).unwrap();
-        let mut trust = Trust::from_root(&root)?;
+        let mut trust = Trust::restore(&root, kept, Timestamp::now())?;
         trust.refresh(Timestamp::now(), &mut source)?;
-        trust.releases(&"demo".parse().unwrap(), Timestamp::now(), &mut source)
+        let releases = trust.releases(&"demo".parse().unwrap(), Timestamp::now(), &mut source)?;
+        Ok((releases, trust.kept()))
     }
 }
 

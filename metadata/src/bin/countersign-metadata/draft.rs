@@ -12,7 +12,7 @@ use countersign_metadata::layout::{self, limit};
 use countersign_metadata::release::Blob;
 use serde_json::json;
 
-use crate::draft_dir::{DraftDir, MAX_RELEASE};
+use crate::draft_dir::{self, DraftDir, MAX_RELEASE};
 use crate::repository::Repository;
 use crate::when::{self, Within};
 use crate::{disk, tell};
@@ -52,7 +52,7 @@ impl Args {
         let draft = Draft::release(&published, &release, served, expires)
             .map_err(|error| tell::authoring("cannot draft this release", &error))?;
         let name = match self.name {
-            Some(name) => plain(name)?,
+            Some(name) => draft_dir::plain(name)?,
             None => release.file_name().trim_end_matches(".tar.zst").to_owned(),
         };
         let dir = DraftDir::create(&repository, &name, &draft, |to| {
@@ -129,14 +129,4 @@ fn stage(
     let bytes =
         serde_json::to_vec_pretty(release).or_fail(Exit::Host, "cannot write release.json")?;
     disk::write(&to.join("release.json"), &bytes)
-}
-
-/// A name that is one plain path segment.
-fn plain(name: String) -> Result<String, Failure> {
-    let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    if (1..=80).contains(&name.len()) && name.bytes().all(good) {
-        return Ok(name);
-    }
-    Err(Failure::new(Exit::Usage, format!("{name:?} is no name for a draft"))
-        .hint("letters, digits, '-', '_' and '.', at most 80"))
 }

@@ -71,10 +71,12 @@ impl DraftDir {
                         .or_fail(Exit::Input, format!("{} is no signature", path.display()))?;
                 let Some(part) = this.part_for(&signature) else { continue };
                 let role = part.role().to_owned();
+                let there = published.and_then(|p| p.file(&role));
+                let done = there.is_some_and(|file| file.message() == part.message());
                 match part.accept(signature) {
                     Ok(accepted) => this.accepted.entry(role).or_default().push(accepted),
                     // Keys come and go: what an old draft was signed with need not count today.
-                    Err(_) if !open => {}
+                    Err(_) if !open || done => {}
                     Err(refused) => return Err(Failure::caused(Exit::Untrusted, what(), &refused)),
                 }
             }
@@ -186,4 +188,14 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
         .or_fail(Exit::Input, what())?;
     paths.sort();
     Ok(paths)
+}
+
+/// A name that is one plain path segment.
+pub(crate) fn plain(name: String) -> Result<String, Failure> {
+    let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if (1..=80).contains(&name.len()) && name.bytes().all(good) {
+        return Ok(name);
+    }
+    Err(Failure::new(Exit::Usage, format!("{name:?} is no name for a draft"))
+        .hint("letters, digits, '-', '_' and '.', at most 80"))
 }

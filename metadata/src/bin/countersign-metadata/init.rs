@@ -2,15 +2,16 @@
 
 use std::path::PathBuf;
 
-use countersign_console::{Exit, Failure, Hint, Out};
-use countersign_metadata::authoring::{Draft, Holder, Plan};
-use countersign_metadata::{Product, PublicKey};
+use countersign_console::{Exit, Failure, Out};
+use countersign_metadata::Product;
+use countersign_metadata::authoring::{Draft, Plan};
 use serde_json::json;
 
 use crate::draft_dir::DraftDir;
+use crate::labelled::LabelledFile;
 use crate::repository::Repository;
+use crate::tell;
 use crate::when::{self, Within};
-use crate::{disk, tell};
 
 /// Begin a repository and draft its first roles
 #[derive(clap::Args)]
@@ -33,38 +34,6 @@ pub(crate) struct Args {
     /// How long root, targets and product roles are good
     #[arg(long, value_name = "SPAN", default_value = "1y")]
     expires: Within,
-}
-
-/// `LABEL=FILE`, or `FILE` alone.
-#[derive(Clone, Debug)]
-struct LabelledFile {
-    label: Option<String>,
-    file: PathBuf,
-}
-
-impl std::str::FromStr for LabelledFile {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(match text.split_once('=') {
-            Some((label, file)) => Self { label: Some(label.to_owned()), file: file.into() },
-            None => Self { label: None, file: text.into() },
-        })
-    }
-}
-
-impl LabelledFile {
-    /// Without a label, a key goes by the name of its file.
-    fn read(&self, label: Option<&str>) -> Result<Holder, Failure> {
-        let no_key = || format!("{} is no public key", self.file.display());
-        let bytes = disk::read(&self.file, 4096)
-            .map_err(|f| f.hint("`countersign-keys generate` makes key pairs"))?;
-        let text = String::from_utf8_lossy(&bytes);
-        let key = PublicKey::from_file_text(&text).or_fail(Exit::Input, no_key())?;
-        let stem = || self.file.file_stem().map(|s| s.to_string_lossy().into_owned());
-        let label = self.label.clone().or(label.map(str::to_owned)).or_else(stem);
-        Ok(Holder { label: label.unwrap_or_default(), key })
-    }
 }
 
 impl Args {

@@ -10,10 +10,13 @@ mod disk;
 mod draft;
 mod draft_dir;
 mod init;
+mod labelled;
 mod merge;
 mod publish;
 mod refresh;
 mod repository;
+mod revoke;
+mod rotate;
 mod serve;
 mod signer;
 mod status;
@@ -38,6 +41,9 @@ Examples:
     countersign-metadata publish --repo REPO --signer 'countersign-keys sign --yes --key online.key'
   Propose what countersign-builder made
     countersign-metadata draft --repo REPO --release OUT
+  A keyholder leaves, another joins; nodes must leave a bad version
+    countersign-metadata rotate --repo REPO --remove carol --add dave=dave.pub
+    countersign-metadata revoke --repo REPO --product demo --version 1.2.0
   From cron: re-sign before it expires, and complain early
     countersign-metadata refresh --repo REPO --signer '…'
     countersign-metadata check --repo REPO --within 30d
@@ -61,6 +67,8 @@ enum Verb {
     Merge(merge::Args),
     Publish(publish::Args),
     Refresh(refresh::Args),
+    Rotate(rotate::Args),
+    Revoke(revoke::Args),
     Check(check::Args),
     Attest(attest::Args),
     Serve(serve::Args),
@@ -81,6 +89,8 @@ fn dispatch(program: Program) -> Result<Exit, Failure> {
         Verb::Merge(args) => args.run(out),
         Verb::Publish(args) => args.run(out),
         Verb::Refresh(args) => args.run(out),
+        Verb::Rotate(args) => args.run(out),
+        Verb::Revoke(args) => args.run(out),
         Verb::Check(args) => args.run(out),
         Verb::Attest(args) => args.run(out),
         Verb::Serve(args) => args.run(out),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use countersign_console::{Exit, Failure, Hint, Out, Progress};
 use countersign_metadata::authoring::{
-    AuthoringError, DraftState, Expiry, Part, Publication, Published, SignedRole,
+    AuthoringError, DraftState, Expiry, OnlineSigner, Part, Publication, Published, SignedRole,
 };
 use countersign_metadata::layout::{self, limit};
 use countersign_metadata::release::Blob;
@@ -35,6 +35,10 @@ pub(crate) struct Online {
     /// Command that signs: request on standard input, signature on standard output
     #[arg(long, value_name = "COMMAND", default_value = "countersign-keys sign --yes")]
     signer: Signer,
+    /// After a rotation of the online key: the command that signs with the old one. Without it clients are shut
+    /// out for a moment
+    #[arg(long, value_name = "COMMAND")]
+    previous_signer: Option<Signer>,
     /// How long the timestamp is good
     #[arg(long, value_name = "SPAN", default_value = "7d")]
     timestamp_expires: Within,
@@ -178,8 +182,10 @@ impl Online {
         let told = |error: AuthoringError| tell::authoring("cannot publish", &error);
         let expiry = self.expiry(now)?;
         let mut source = repository.source();
+        let previous = self.previous_signer.as_mut().map(|s| s as &mut dyn OnlineSigner);
+        let signer = &mut self.signer;
         let publication =
-            Publication::prepare(published, signed, expiry, &mut source, &mut self.signer)
+            Publication::prepare_rotation(published, signed, expiry, &mut source, signer, previous)
                 .map_err(told)?;
         let public = repository.public();
         for (path, bytes) in publication.files() {
@@ -188,6 +194,9 @@ impl Online {
         publication.check(&mut source, when::now()).map_err(told)?;
         // The commit point.
         disk::write(&public.join(layout::TIMESTAMP), publication.timestamp())?;
+        if let Some((path, bytes)) = publication.after() {
+            disk::write(&public.join(path), bytes)?;
+        }
         Ok(published.map_or(0, |p| p.version("timestamp")) + 1)
     }
 

@@ -57,6 +57,15 @@ struct Role {
     missing: usize,
     signed: Vec<Signed>,
     can_sign: Vec<Key>,
+    /// One, or two where a rotation replaces keyholders: the new circle, then the old one.
+    circles: Vec<Circle>,
+}
+
+#[derive(Serialize)]
+struct Circle {
+    needed: usize,
+    missing: usize,
+    can_sign: Vec<Key>,
 }
 
 #[derive(Serialize)]
@@ -144,6 +153,15 @@ pub(crate) fn describe(dir: &DraftDir, state: &DraftState, now: Timestamp) -> Dr
             missing: status.missing,
             signed: accepted.iter().map(signed).collect(),
             can_sign: status.can_sign.iter().map(key).collect(),
+            circles: status
+                .circles
+                .iter()
+                .map(|c| Circle {
+                    needed: c.needed,
+                    missing: c.missing,
+                    can_sign: c.can_sign.iter().map(key).collect(),
+                })
+                .collect(),
         }
     };
     Draft {
@@ -170,15 +188,28 @@ pub(crate) fn show(draft: &Draft, now: Timestamp, out: Out) {
             "without-rebuild" => format!("{} (WITHOUT a rebuild)", s.key.label),
             _ => s.key.label.clone(),
         });
-        let missing = match r.missing {
-            0 => format!("none of {}", r.needed),
-            n => format!("{n} of {}", r.needed),
+        let missing = |circle: &Circle, whose: &str| match circle.missing {
+            0 => format!("none of {}{whose}", circle.needed),
+            n => format!("{n} of {}{whose}", circle.needed),
+        };
+        let (missing, can_sign) = match r.circles.as_slice() {
+            [new, old] => (
+                format!("{}\n{}", missing(new, " new"), missing(old, " old")),
+                format!(
+                    "new: {}\nold: {}",
+                    labels(&new.can_sign, ", "),
+                    labels(&old.can_sign, ", ")
+                ),
+            ),
+            circles => {
+                (circles.iter().map(|c| missing(c, "")).collect(), labels(&r.can_sign, "\n"))
+            }
         };
         [
             format!("{} {}", r.role, r.version),
             signed.collect::<Vec<_>>().join("\n"),
             missing,
-            r.can_sign.iter().map(|k| k.label.clone()).collect::<Vec<_>>().join("\n"),
+            can_sign,
             when::in_days(now, r.expires),
         ]
     });
@@ -186,6 +217,10 @@ pub(crate) fn show(draft: &Draft, now: Timestamp, out: Out) {
     for role in draft.roles.iter().filter(|r| r.missing > 0) {
         out.say(format!("to sign: {}", role.request.display()));
     }
+}
+
+fn labels(keys: &[Key], between: &str) -> String {
+    keys.iter().map(|k| k.label.clone()).collect::<Vec<_>>().join(between)
 }
 
 fn key(signer: &Signer) -> Key {

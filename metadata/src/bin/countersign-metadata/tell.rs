@@ -22,6 +22,12 @@ pub(crate) fn authoring(what: impl std::fmt::Display, error: &AuthoringError) ->
             (Exit::Input, Some("products are given at `countersign-metadata init --product NAME`"))
         }
         E::AlreadyReleased { .. } => (Exit::Input, Some("give the new build a new version")),
+        E::Revoked { .. } => (Exit::Input, Some("give the new build a new version")),
+        E::NoSuchRelease { .. } => {
+            (Exit::Input, Some("`countersign-metadata status --json` lists the releases"))
+        }
+        E::NoChange => (Exit::Input, Some("`rotate --renew` drafts everything anew all the same")),
+        E::NoCircle { .. } => (Exit::Input, Some("draft such a repository's roles by hand")),
         E::Unwritable { .. } => (Exit::Input, Some("keep notes and other texts on one line")),
         E::Release(_) | E::Request { .. } => (Exit::Input, None),
         E::Incomplete { .. } => (
