@@ -145,8 +145,7 @@ pub enum BadRelease {
 impl Release {
     /// The TUF target path: `PRODUCT/VERSION/PRODUCT-VERSION-PLATFORM.tar.zst`.
     pub fn target_path(&self) -> String {
-        let Self { product, version, .. } = self;
-        format!("{product}/{version}/{}", self.file_name())
+        target_path(&self.product, &self.version, &self.platform)
     }
 
     /// The artifact's file name.
@@ -191,4 +190,9 @@ impl Release {
     pub fn to_custom(&self) -> Result<serde_json::Value, serde_json::Error> {
         Ok(serde_json::json!({ NAMESPACE: serde_json::to_value(self)? }))
     }
+}
+
+/// The TUF target path of a release: `PRODUCT/VERSION/PRODUCT-VERSION-PLATFORM.tar.zst`.
+pub fn target_path(product: &Product, version: &Version, platform: &Platform) -> String {
+    format!("{product}/{version}/{product}-{version}-{platform}.tar.zst")
 }

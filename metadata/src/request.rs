@@ -65,11 +65,12 @@ pub enum RequestSubject {
         last: Option<Bytes>,
         /// For a product: the published targets file that delegates to it; where the same draft replaces targets,
         /// and before the first publication, the drafted one. For targets: the drafted root, where the same draft
-        /// replaces root. A drafted file carries no signatures.
+        /// replaces root. For a bin or index (`PRODUCT.3f`, `PRODUCT.index`): the product's role. A drafted file carries no signatures.
         delegator: Option<Bytes>,
-        /// For a product whose `delegator` is drafted: the published targets file, which proves `last`.
+        /// The published targets file, where `delegator` is not that: it proves `last` of a product whose
+        /// `delegator` is drafted, and the `delegator` of a bin or index.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        last_delegator: Option<Bytes>,
+        targets: Option<Bytes>,
     },
     /// An in-toto statement; what is signed is its DSSE encoding.
     Statement {

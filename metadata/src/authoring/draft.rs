@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::published::Published;
 use super::{AuthoringError, Plan, roles};
 use crate::PublicKey;
 use crate::release::{Blob, Release};
 use crate::request::{Bytes, FORMAT, RequestSubject, SigningRequest};
-use crate::trust::{Authority, SignedFile, Signer, TrustError, names};
+use crate::trust::{Authority, Bins, SignedFile, Signer, TrustError, index_of, names, product_of};
 
 /// One role of a draft.
 #[derive(Clone, Debug)]
@@ -52,69 +52,49 @@ impl Draft {
     /// # Errors
     /// The plan makes no sense.
     pub fn init(plan: &Plan) -> Result<Self, AuthoringError> {
+        Self::init_with_bins(plan, None)
+    }
+
+    /// As [`Draft::init`]; with bins, every product keeps its releases in so many.
+    ///
+    /// # Errors
+    /// The plan makes no sense.
+    pub fn init_with_bins(plan: &Plan, bins: Option<Bins>) -> Result<Self, AuthoringError> {
         plan.check()?;
-        let request = |role: &str, signed: &Value, delegator| {
+        let unsigned = |role: &str, signed: &Value| -> Result<Bytes, AuthoringError> {
+            Ok(Bytes(roles::file(&roles::payload(role, signed)?, [])))
+        };
+        let request = |role: &str, signed: &Value, delegator: Option<&Bytes>| {
             let payload = Bytes(roles::payload(role, signed)?);
-            let role = role.to_owned();
             let subject = RequestSubject::Role {
-                role,
+                role: role.to_owned(),
                 payload,
                 roots: Vec::new(),
                 last: None,
-                delegator,
-                last_delegator: None,
+                delegator: delegator.cloned(),
+                targets: None,
             };
             Ok::<_, AuthoringError>(SigningRequest { format: FORMAT, subject })
         };
         let targets = roles::targets(plan, 1);
-        let drafted = roles::file(&roles::payload("targets", &targets)?, []);
+        let drafted = unsigned("targets", &targets)?;
         let empty = roles::product(1, plan.expires, Map::new());
         let mut requests = vec![
             request("root", &roles::root(plan, 1), None)?,
             request("targets", &targets, None)?,
         ];
         for product in &plan.products {
-            requests.push(request(product.as_str(), &empty, Some(Bytes(drafted.clone())))?);
+            let role = product.as_str();
+            let Some(bins) = bins else {
+                requests.push(request(role, &empty, Some(&drafted))?);
+                continue;
+            };
+            let above = roles::with_bins(plan, product, bins);
+            requests.push(request(role, &above, Some(&drafted))?);
+            let above = unsigned(role, &above)?;
+            requests.push(request(&index_of(product), &roles::index(plan.expires), Some(&above))?);
         }
         Self::from_requests(requests, None)
-    }
-
-    /// The next version of a product's role, with one release more. `served`: the `.tar.zst`.
-    ///
-    /// # Errors
-    /// The release makes no sense, is there already, or its product is not in the repository.
-    pub fn release(
-        published: &Published,
-        release: &Release,
-        served: Blob,
-        expires: Timestamp,
-    ) -> Result<Self, AuthoringError> {
-        let role = release.product.as_str();
-        let unknown = || AuthoringError::UnknownProduct(release.product.clone());
-        let last = published.file(role).ok_or_else(unknown)?;
-        let path = release.target_path();
-        let unwritable = |e: serde_json::Error| AuthoringError::Unwritable {
-            role: role.to_owned(),
-            reason: e.to_string(),
-        };
-        let custom = release.to_custom().map_err(unwritable)?;
-        // What clients will do with it, done before anybody is asked to sign.
-        Release::from_custom(&path, Some(&custom))?;
-
-        if published.revoked(&release.product).contains(&release.version) {
-            return Err(AuthoringError::Revoked { version: release.version.clone() });
-        }
-        let entries = last.signed().get("targets").and_then(Value::as_object);
-        let mut entries = entries.cloned().unwrap_or_default();
-        let hashes = json!({ "sha256": served.sha256 });
-        let entry = json!({ "length": served.length, "hashes": hashes, "custom": custom });
-        if entries.insert(path.clone(), entry).is_some() {
-            return Err(AuthoringError::AlreadyReleased { path });
-        }
-        let next = roles::next(last, expires, [("targets", Value::Object(entries))]);
-        let delegator = published.bytes("targets").cloned();
-        let request = next_version(published, role, &next, delegator, None)?;
-        Self::from_requests(vec![request], Some(published))
     }
 
     /// A draft from its requests, as they lie on disk.
@@ -158,14 +138,20 @@ impl Draft {
         let drafted =
             |role: &str| self.parts.iter().find(|p| p.role() == role).map(|p| p.file.clone());
         let (root, targets) = (drafted("root"), drafted("targets"));
+        let products: BTreeMap<_, _> =
+            self.parts.iter().map(|p| (p.role().to_owned(), p.file.clone())).collect();
         let published_file = |role: &str| published.and_then(|p| p.file(role));
         let known = ["root", "targets"].into_iter().filter_map(published_file);
         let names = names([&root, &targets].into_iter().flatten().chain(known));
         for part in &mut self.parts {
             let role = part.file.role();
+            let product = product_of(role).map(|p| p.to_string());
             let above = match role {
                 "root" | "targets" | "snapshot" | "timestamp" => root.as_ref(),
-                _ => targets.as_ref(),
+                _ => match product {
+                    Some(product) => products.get(&product),
+                    None => targets.as_ref(),
+                },
             };
             let by_draft = above.map(|above| match role {
                 "root" | "targets" | "snapshot" | "timestamp" => Authority::of_root(above, role),
@@ -272,7 +258,7 @@ pub(super) fn next_version(
     role: &str,
     next: &Value,
     delegator: Option<Vec<u8>>,
-    last_delegator: Option<Vec<u8>>,
+    targets: Option<Vec<u8>>,
 ) -> Result<SigningRequest, AuthoringError> {
     let subject = RequestSubject::Role {
         role: role.to_owned(),
@@ -280,7 +266,7 @@ pub(super) fn next_version(
         roots: published.chain(),
         last: published.bytes(role).cloned().map(Bytes),
         delegator: delegator.map(Bytes),
-        last_delegator: last_delegator.map(Bytes),
+        targets: targets.map(Bytes),
     };
     Ok(SigningRequest { format: FORMAT, subject })
 }

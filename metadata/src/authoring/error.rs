@@ -65,6 +65,20 @@ pub enum AuthoringError {
         /// The version.
         version: Version,
     },
+    /// A bin that was not loaded.
+    #[error("the bin {role} was not loaded")]
+    NotLoaded {
+        /// Its role.
+        role: String,
+    },
+    /// Rotating keyholders would mean to sign every bin anew, one by one.
+    #[error(
+        "{product} has hash bins: each of them would need new signatures, which is not supported"
+    )]
+    RotatesBins {
+        /// The product.
+        product: Product,
+    },
     /// A rotation that would leave everything as it is.
     #[error("nothing would change")]
     NoChange,

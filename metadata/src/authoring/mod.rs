@@ -13,6 +13,7 @@ mod draft;
 mod error;
 mod publication;
 mod published;
+mod release;
 mod revoke;
 mod roles;
 mod rotate;

@@ -85,14 +85,8 @@ impl Publication {
         let newest = roots.last().ok_or_else(|| plan("there is no root"))?;
         let root = SignedFile::parse("root", newest).map_err(AuthoringError::Published)?;
 
-        // What the snapshot lists: targets and every delegated role, new where new.
+        // What the snapshot lists: what it listed before, new where new.
         let mut listed: BTreeMap<String, (u64, Vec<u8>)> = BTreeMap::new();
-        for name in
-            published.map(Published::products).unwrap_or_default().iter().map(|p| p.as_str())
-        {
-            take(&mut listed, published, name);
-        }
-        take(&mut listed, published, "targets");
         let (mut files, mut new_root) = (Vec::new(), None);
         for SignedRole { role, version, bytes } in signed {
             let path = layout::metadata(&role, version);
@@ -103,8 +97,12 @@ impl Publication {
             listed.insert(role, (version, bytes.clone()));
             files.push((path, bytes));
         }
-        // Delegated roles before the targets that delegate to them.
-        files.sort_by_key(|(path, _)| path.ends_with(".targets.json"));
+        // Delegated roles before those that delegate to them.
+        let rank = |path: &str| match path {
+            path if path.ends_with(".targets.json") => 2,
+            path => u8::from(path.matches('.').count() == 2),
+        };
+        files.sort_by_key(|(path, _)| rank(path));
 
         let mut online =
             Online { published, root: &root, old: None, roots: &roots, signer, previous };
@@ -114,7 +112,9 @@ impl Publication {
             online.old = Some(published.trust().root());
         }
         let root_last = online.old.is_some();
-        let meta = roles::snapshot_meta(&listed);
+        let mut meta = published.and_then(Published::meta).cloned().unwrap_or_default();
+        meta.extend(roles::snapshot_meta(&listed));
+        let meta = serde_json::Value::Object(meta);
         let (version, snapshot, is_new) = match online.still_true(&meta, expiry, there)? {
             Some(found) => found,
             None => {
@@ -135,7 +135,7 @@ impl Publication {
             root => files.extend(root),
         }
         let first_root = roots.first().cloned().unwrap_or_default();
-        let before = published.map(|p| p.kept().clone());
+        let before = published.map(Published::kept);
         Ok(Self { files, timestamp, after, first_root, before })
     }
 
@@ -259,7 +259,7 @@ impl Online<'_, '_, '_> {
                 roots: roots.iter().cloned().map(Bytes).collect(),
                 last: self.published.and_then(|p| p.bytes(role)).cloned().map(Bytes),
                 delegator: None,
-                last_delegator: None,
+                targets: None,
             },
         };
         let mut signatures = vec![ask(&mut *self.signer, role, &request(self.roots), &payload)?];
@@ -340,12 +340,6 @@ fn chain(
         roots.push(new.bytes.clone());
     }
     Ok(roots)
-}
-
-fn take(listed: &mut BTreeMap<String, (u64, Vec<u8>)>, published: Option<&Published>, role: &str) {
-    if let Some((published, bytes)) = published.and_then(|p| Some((p, p.bytes(role)?))) {
-        listed.insert(role.to_owned(), (published.version(role), bytes.clone()));
-    }
 }
 
 fn plan(text: &str) -> AuthoringError {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::AuthoringError;
-use crate::trust::{LABELS, MINISIGN, SignedFile};
+use crate::trust::{Bins, INDEX, LABELS, MINISIGN, SignedFile, index_of};
 use crate::{Product, PublicKey, Sha256, canonical};
 
 /// The version of the TUF specification that we write.
@@ -104,6 +104,35 @@ pub(super) fn root(plan: &Plan, version: u64) -> Value {
     Value::Object(root)
 }
 
+/// A product's role that delegates to its index and to bins.
+pub(super) fn with_bins(plan: &Plan, product: &Product, bins: Bins) -> Value {
+    let Plan { keyholders, threshold, expires, .. } = plan;
+    let [tuf, ..] = keys(keyholders.iter());
+    let keyids = ids(keyholders);
+    let mut roles = vec![json!({
+        "name": index_of(product), "keyids": keyids, "threshold": threshold,
+        "paths": [], "terminating": true,
+    })];
+    roles.extend((0..bins.count()).map(|number| {
+        json!({
+            "name": bins.name(product, number), "keyids": keyids, "threshold": threshold,
+            "path_hash_prefixes": bins.prefixes(number), "terminating": true,
+        })
+    }));
+    let mut product = signed("targets", 1, *expires);
+    product.insert("targets".to_owned(), json!({}));
+    product.insert("delegations".to_owned(), json!({ "keys": tuf, "roles": roles }));
+    Value::Object(product)
+}
+
+/// The first version of an index.
+pub(super) fn index(expires: Timestamp) -> Value {
+    let mut index = signed("targets", 1, expires);
+    index.insert("targets".to_owned(), json!({}));
+    index.insert(INDEX.to_owned(), json!({}));
+    Value::Object(index)
+}
+
 pub(super) fn targets(plan: &Plan, version: u64) -> Value {
     let Plan { products, keyholders, threshold, .. } = plan;
     let mut targets = signed("targets", version, plan.expires);
@@ -147,11 +176,11 @@ pub(super) fn next<'a>(
 }
 
 /// `files`: role name to its version and bytes.
-pub(super) fn snapshot_meta(files: &BTreeMap<String, (u64, Vec<u8>)>) -> Value {
+pub(super) fn snapshot_meta(files: &BTreeMap<String, (u64, Vec<u8>)>) -> Map<String, Value> {
     let entry = |(role, (version, bytes)): (&String, &(u64, Vec<u8>))| {
         (format!("{role}.json"), meta(*version, bytes))
     };
-    Value::Object(files.iter().map(entry).collect())
+    files.iter().map(entry).collect()
 }
 
 pub(super) fn snapshot(version: u64, expires: Timestamp, meta: Value) -> Value {

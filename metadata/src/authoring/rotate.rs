@@ -101,6 +101,11 @@ impl Draft {
             return Err(AuthoringError::NoChange);
         }
 
+        for product in published.products().into_iter().filter(|_| held) {
+            if published.bins(&product)?.is_some() {
+                return Err(AuthoringError::RotatesBins { product });
+            }
+        }
         let mut requests = Vec::new();
         let drafted = |role: &str, signed: &Value| -> Result<Vec<u8>, AuthoringError> {
             Ok(roles::file(&roles::payload(role, signed)?, []))

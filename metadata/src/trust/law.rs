@@ -12,7 +12,7 @@ use super::floor::Floor;
 use super::signed::{Authority, SignedFile};
 use super::{Signer, TrustError};
 use crate::threshold::Quorum;
-use crate::{Product, PublicKey, Version};
+use crate::{PublicKey, Version};
 
 /// What one role says about the file of another.
 #[derive(Clone, Debug)]
@@ -45,6 +45,14 @@ pub(super) struct ProductRole {
     pub(super) signers: Vec<Signer>,
     pub(super) entries: Vec<Entry>,
     pub(super) revoked: BTreeSet<Version>,
+}
+
+/// A trusted delegated role, its entries not yet looked at.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) file: SignedFile,
+    threshold: usize,
+    signers: Vec<Signer>,
 }
 
 /// What is trusted now.
@@ -190,56 +198,73 @@ impl Law {
         Ok(targets)
     }
 
-    /// TUF 5.6.7 for one product: the role that targets delegate to under its name.
-    pub(super) fn product(
+    /// TUF 5.6.7 for one role: `above` delegates to it.
+    pub(super) fn delegated(
         &mut self,
-        product: &Product,
+        above: &SignedFile,
+        role: &str,
         bytes: &[u8],
         now: Timestamp,
-    ) -> Result<ProductRole, TrustError> {
-        let role = product.as_str();
+    ) -> Result<Loaded, TrustError> {
         let targets = self.check_chain(now)?;
-        let authority = Authority::of_delegation(targets, role)?;
+        let authority = Authority::of_delegation(above, role)?;
         let file = SignedFile::parse(role, bytes)?;
         let quorum = authority.count(&file)?;
         let signers = named(&quorum, [targets, &self.root]);
-        self.set.update_delegated_targets(bytes, role, "targets", now).map_err(
-            |error| match error {
+        self.set.update_delegated_targets(bytes, role, above.role(), now).map_err(|error| {
+            match error {
                 Error::Expired { role: ref which, .. } if which == role => expired(&file),
                 error => told(role, error),
-            },
-        )?;
+            }
+        })?;
         fresh(&file, now)?;
-        let trusted = self.set.targets_role(role).ok_or(TrustError::NotRefreshed)?;
+        Ok(Loaded { threshold: authority.threshold(), signers, file })
+    }
+
+    /// The entries of a loaded role. `way`: the roles on the way to it, each with the one below that it must have
+    /// delegated a path to; `wanted` picks paths.
+    pub(super) fn entries(
+        &self,
+        loaded: &Loaded,
+        way: &[(&str, &str)],
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<ProductRole, TrustError> {
+        let role = loaded.file.role();
+        let unknown = |role: &str| TrustError::UnknownRole { role: role.to_owned() };
+        let trusted = self.set.targets_role(role).ok_or_else(|| unknown(role))?;
         if trusted.delegations.as_ref().is_some_and(|d| !d.roles.is_empty()) {
             return Err(TrustError::DelegatesFurther { role: role.to_owned() });
         }
-        let delegation = self
-            .set
-            .targets_role("targets")
-            .and_then(|t| t.delegations.as_ref())
-            .and_then(|d| d.roles.iter().find(|r| r.name == role))
-            .ok_or_else(|| TrustError::UnknownProduct(product.clone()))?;
-        let entries = trusted
-            .targets
+        let delegations = way
             .iter()
-            .map(|(path, target)| {
-                Ok(Entry {
-                    path: path.clone(),
-                    length: target.length,
-                    sha256: target.hashes.get("sha256").cloned(),
-                    custom: target.custom.clone(),
-                    // `*` never matches `/`.
-                    delegated: delegation.matches_path(path).map_err(|e| told("targets", e))?,
-                })
+            .map(|(above, below)| {
+                let delegations = self.set.targets_role(above).and_then(|t| t.delegations.as_ref());
+                let delegation =
+                    delegations.and_then(|d| d.roles.iter().find(|r| r.name == *below));
+                delegation.ok_or_else(|| unknown(below))
             })
-            .collect::<Result<_, TrustError>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
+        let entry = |(path, target): (&String, &sigstore_tuf::TargetFile)| {
+            let mut delegated = true;
+            for delegation in &delegations {
+                // `*` never matches `/`.
+                delegated &= delegation.matches_path(path).map_err(|e| told("targets", e))?;
+            }
+            Ok(Entry {
+                path: path.clone(),
+                length: target.length,
+                sha256: target.hashes.get("sha256").cloned(),
+                custom: target.custom.clone(),
+                delegated,
+            })
+        };
+        let wanted = trusted.targets.iter().filter(|(path, _)| wanted(path));
         Ok(ProductRole {
-            version: file.version(),
-            threshold: authority.threshold(),
-            signers,
-            entries,
-            revoked: file.revoked()?,
+            version: loaded.file.version(),
+            threshold: loaded.threshold,
+            signers: loaded.signers.clone(),
+            entries: wanted.map(entry).collect::<Result<_, TrustError>>()?,
+            revoked: loaded.file.revoked()?,
         })
     }
 

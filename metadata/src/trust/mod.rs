@@ -10,9 +10,11 @@
 //! specification where clients are weak: distinct keys count, not key identifiers; versions once seen are a
 //! floor that survives restarts, the expiry of the files that prove it, and a rotation of the timestamp key.
 
+mod bins;
 mod error;
 mod floor;
 mod law;
+mod products;
 mod signed;
 mod source;
 mod target;
@@ -21,6 +23,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+pub use bins::{BadBins, Bins, INDEX, Index, Indexed, index, index_of, product_of, worth_listing};
 pub use error::TrustError;
 pub use signed::{Authority, LABELS, MINISIGN, REVOKED, SignedFile};
 pub use source::{Source, SourceError};
@@ -93,6 +96,12 @@ impl Trust {
     /// also after a failed one: what was verified before the failure is a floor.
     pub fn kept(&self) -> Kept {
         self.kept.clone()
+    }
+
+    /// The bytes of one trusted role.
+    #[cfg(feature = "authoring")]
+    pub(crate) fn file(&self, role: &str) -> Option<&Vec<u8>> {
+        self.kept.get(&format!("{role}.json"))
     }
 
     /// Follows newer roots that are at hand, offline. Roots not newer than the trusted one are passed over.
@@ -212,39 +221,6 @@ impl Trust {
         self.law.top_targets(&bytes, now)?;
         self.keep("targets", &bytes);
         Ok(())
-    }
-
-    /// The releases of `product`, by the role that keyholders sign for it. Downloads the role unless the kept one
-    /// is current.
-    ///
-    /// # Errors
-    /// Nothing is trusted (any more), or this product's role is unknown, missing, expired or refused; other
-    /// products are not touched by that.
-    pub fn releases(
-        &mut self,
-        product: &Product,
-        now: Timestamp,
-        source: &mut dyn Source,
-    ) -> Result<Releases, TrustError> {
-        self.law.check_chain(now)?;
-        if !self.products().contains(product) {
-            return Err(TrustError::UnknownProduct(product.clone()));
-        }
-        let name = product.as_str();
-        let kept = self.kept.get(&format!("{name}.json"));
-        let from_kept = kept.and_then(|bytes| self.law.product(product, bytes, now).ok());
-        let role = match from_kept {
-            Some(role) => role,
-            None => {
-                let missing = || TrustError::Missing { path: format!("metadata/N.{name}.json") };
-                let pin = self.law.pin(name)?.ok_or_else(missing)?;
-                let bytes = pinned(source, name, &pin)?;
-                let role = self.law.product(product, &bytes, now)?;
-                self.keep(name, &bytes);
-                role
-            }
-        };
-        Ok(Releases::read(product, role))
     }
 
     fn keep(&mut self, role: &str, bytes: &[u8]) {

@@ -95,12 +95,24 @@ impl Releases {
                 Err(reason) => releases.refused.push((path, reason)),
             }
         }
-        let by_releases = releases.verified.iter().flat_map(|t| t.release.revokes.iter().cloned());
-        releases.revoked.extend(by_releases.collect::<Vec<_>>());
-        for target in &mut releases.verified {
-            target.revoked = releases.revoked.contains(&target.release.version);
-        }
+        releases.mark();
         releases
+    }
+
+    /// Takes another role's releases in.
+    pub(super) fn join(&mut self, other: Self) {
+        self.verified.extend(other.verified);
+        self.refused.extend(other.refused);
+        self.revoked.extend(other.revoked);
+    }
+
+    /// Marks what is revoked, by the role or by a release.
+    pub(super) fn mark(&mut self) {
+        let by_releases = self.verified.iter().flat_map(|t| t.release.revokes.iter().cloned());
+        self.revoked.extend(by_releases.collect::<Vec<_>>());
+        for target in &mut self.verified {
+            target.revoked = self.revoked.contains(&target.release.version);
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 #[path = "../common/key.rs"]
 mod key;
 
+mod bins;
 mod interrupted;
 mod journey;
 mod refusals;

@@ -73,7 +73,11 @@ impl Site {
     }
 
     pub(crate) fn init(&self) -> Run {
-        self.run(&[
+        self.init_with(&[])
+    }
+
+    pub(crate) fn init_with(&self, more: &[&str]) -> Run {
+        let arguments = [
             "init",
             "--repo",
             "REPO",
@@ -89,7 +93,8 @@ impl Site {
             "carol=carol.pub",
             "--online",
             "online.pub",
-        ])
+        ];
+        self.run(&[&arguments, more].concat())
     }
 
     /// Each of `seeds` signs every role of a draft, and the signatures are merged.

@@ -7,6 +7,7 @@
 mod key;
 mod simulator;
 
+mod bins;
 mod floors;
 mod freshness;
 mod honest;

@@ -9,8 +9,8 @@ use countersign_metadata::layout::{self, limit};
 use countersign_metadata::statement::{Outcome, Statement};
 use serde_json::{Value, json};
 
-use crate::disk;
 use crate::repository::Repository;
+use crate::{disk, tell};
 
 /// Publish a signed verdict about a release, whatever it says
 #[derive(clap::Args)]
@@ -27,7 +27,7 @@ impl Args {
     pub(crate) fn run(self, out: Out) -> Result<Exit, Failure> {
         let repository = Repository::open(&self.repo)?;
         let _lock = repository.lock()?;
-        let published = repository.must_be_published()?;
+        let mut published = repository.must_be_published()?;
         let bytes = disk::read(&self.verdict, limit::ATTESTATION)?;
         let no_envelope = || format!("{} is no signed statement", self.verdict.display());
         let envelope: Envelope =
@@ -37,7 +37,10 @@ impl Args {
         let claimed: Statement<Value> =
             serde_json::from_slice(&claimed).or_fail(Exit::Input, no_envelope())?;
         let path = claimed.subject.first().map(|s| s.name.clone()).unwrap_or_default();
-        let target = published.release(&path).ok_or_else(|| {
+        let found = published
+            .find(&path, &mut repository.source())
+            .map_err(|error| tell::authoring("cannot look the release up", &error))?;
+        let target = found.ok_or_else(|| {
             Failure::new(Exit::Input, format!("{path:?} is not released here"))
                 .hint("a verdict names the target path of the release that was rebuilt")
         })?;

@@ -37,7 +37,7 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self, out: Out) -> Result<Exit, Failure> {
         let repository = Repository::open(&self.repo)?;
-        let published = repository.must_be_published()?;
+        let mut published = repository.must_be_published()?;
         let path = self.release.join("release.json");
         let release: Release =
             serde_json::from_slice(&disk::read(&path, MAX_RELEASE).map_err(|f| {
@@ -49,6 +49,9 @@ impl Args {
         let artifact = self.release.join(release.file_name());
         let served = check_artifact(&artifact, &release, &progress)?;
         let expires = self.expires.after(when::now())?;
+        published
+            .load_bin_of(&release, &mut repository.source())
+            .map_err(|error| tell::authoring("cannot read the release's bin", &error))?;
         let draft = Draft::release(&published, &release, served, expires)
             .map_err(|error| tell::authoring("cannot draft this release", &error))?;
         let name = match self.name {
@@ -60,7 +63,7 @@ impl Args {
         })?;
         drop(progress);
 
-        let draft = DraftDir::open(&dir, Some(&published))?;
+        let draft = DraftDir::open(&repository, &dir, Some(&mut published))?;
         let requests: Vec<_> = draft.draft.parts().iter().map(|p| draft.request_path(p)).collect();
         let Release { product, version, platform, .. } = &release;
         out.say(format!("{product} {version} for {platform} is drafted in {}", dir.display()));

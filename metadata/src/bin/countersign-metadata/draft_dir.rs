@@ -37,7 +37,11 @@ pub(crate) struct DraftDir {
 
 impl DraftDir {
     /// Reads a draft. Its signatures are verified again.
-    pub(crate) fn open(dir: &Path, published: Option<&Published>) -> Result<Self, Failure> {
+    pub(crate) fn open(
+        repository: &Repository,
+        dir: &Path,
+        mut published: Option<&mut Published>,
+    ) -> Result<Self, Failure> {
         let mut requests = Vec::new();
         for path in list(dir)? {
             if path.to_string_lossy().ends_with(REQUEST) {
@@ -52,10 +56,22 @@ impl DraftDir {
                 requests.push(request);
             }
         }
+        if let Some(published) = &mut published {
+            let mut source = repository.source();
+            for request in &requests {
+                if let RequestSubject::Role { role, .. } = &request.subject {
+                    published.load(role, &mut source).map_err(|error| {
+                        tell::authoring(format!("cannot use {}", dir.display()), &error)
+                    })?;
+                }
+            }
+        }
+        let published = published.as_deref();
         // As people think of them: what others depend on first.
         let rank = |request: &SigningRequest| match &request.subject {
             RequestSubject::Role { role, .. } if role == "root" => 0,
             RequestSubject::Role { role, .. } if role == "targets" => 1,
+            RequestSubject::Role { role, .. } if role.contains('.') => 3,
             _ => 2,
         };
         requests.sort_by_key(rank);

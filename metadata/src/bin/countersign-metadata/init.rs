@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use countersign_console::{Exit, Failure, Out};
 use countersign_metadata::Product;
 use countersign_metadata::authoring::{Draft, Plan};
+use countersign_metadata::trust::Bins;
 use serde_json::json;
 
 use crate::draft_dir::DraftDir;
@@ -31,6 +32,9 @@ pub(crate) struct Args {
     /// Public key that signs snapshot and timestamp, unattended
     #[arg(long, value_name = "[LABEL=]FILE")]
     online: LabelledFile,
+    /// Keep each product's releases in so many hash bins (a power of two, 16 to 4096): for very many releases
+    #[arg(long, value_name = "N")]
+    bins: Option<Bins>,
     /// How long root, targets and product roles are good
     #[arg(long, value_name = "SPAN", default_value = "1y")]
     expires: Within,
@@ -45,10 +49,11 @@ impl Args {
             online: self.online.read(Some("online"))?,
             expires: self.expires.after(when::now())?,
         };
-        let draft = Draft::init(&plan).map_err(|e| tell::authoring("cannot begin", &e))?;
+        let draft = Draft::init_with_bins(&plan, self.bins)
+            .map_err(|e| tell::authoring("cannot begin", &e))?;
         let repository = Repository::create(&self.repo)?;
         let dir = DraftDir::create(&repository, "init", &draft, |_| Ok(()))?;
-        let draft = DraftDir::open(&dir, None)?;
+        let draft = DraftDir::open(&repository, &dir, None)?;
 
         let requests: Vec<_> = draft.draft.parts().iter().map(|p| draft.request_path(p)).collect();
         let (threshold, holders) = (plan.threshold, plan.keyholders.len());

@@ -28,10 +28,10 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self, out: Out) -> Result<Exit, Failure> {
         let repository = Repository::open(&self.repo)?;
-        let published = repository.published()?;
+        let mut published = repository.published()?;
         let mut drafts = match &self.draft {
-            Some(wanted) => vec![repository.draft(wanted, published.as_ref())?],
-            None => repository.drafts(published.as_ref())?,
+            Some(wanted) => vec![repository.draft(wanted, published.as_mut())?],
+            None => repository.drafts(published.as_mut())?,
         };
         drafts.retain(|d| d.draft.state(published.as_ref()) == DraftState::Open);
 

@@ -51,8 +51,8 @@ impl Args {
     pub(crate) fn run(mut self, out: Out) -> Result<Exit, Failure> {
         let repository = Repository::open(&self.repo)?;
         let lock = repository.lock()?;
-        let published = repository.published()?;
-        let dir = self.choose(&repository, published.as_ref())?;
+        let mut published = repository.published()?;
+        let dir = self.choose(&repository, published.as_mut())?;
         match dir.draft.state(published.as_ref()) {
             DraftState::Open => {}
             DraftState::Published => {
@@ -84,12 +84,13 @@ impl Args {
     fn choose(
         &self,
         repository: &Repository,
-        published: Option<&Published>,
+        mut published: Option<&mut Published>,
     ) -> Result<DraftDir, Failure> {
         if let Some(wanted) = &self.draft {
             return repository.draft(wanted, published);
         }
-        let mut open = repository.drafts(published)?;
+        let mut open = repository.drafts(published.as_deref_mut())?;
+        let published = published.as_deref();
         open.retain(|d| d.draft.state(published) == DraftState::Open);
         let complete_ones = open.iter().filter(|d| complete(d).is_ok()).count();
         if open.len() > 1 && complete_ones == 1 {

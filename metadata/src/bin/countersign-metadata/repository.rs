@@ -98,18 +98,20 @@ impl Repository {
     }
 
     /// All drafts, oldest first.
-    pub(crate) fn drafts(&self, published: Option<&Published>) -> Result<Vec<DraftDir>, Failure> {
-        self.draft_names()?
-            .into_iter()
-            .map(|name| DraftDir::open(&self.drafts_dir().join(name), published))
-            .collect()
+    pub(crate) fn drafts(
+        &self,
+        mut published: Option<&mut Published>,
+    ) -> Result<Vec<DraftDir>, Failure> {
+        let drafts = self.drafts_dir();
+        let names = self.draft_names()?.into_iter();
+        names.map(|n| DraftDir::open(self, &drafts.join(n), published.as_deref_mut())).collect()
     }
 
     /// The draft that is meant by `0002`, `2`, `0002-NAME` or `NAME`.
     pub(crate) fn draft(
         &self,
         wanted: &str,
-        published: Option<&Published>,
+        published: Option<&mut Published>,
     ) -> Result<DraftDir, Failure> {
         let names = self.draft_names()?;
         let is = |name: &&String| {
@@ -119,7 +121,7 @@ impl Repository {
         };
         let mut found = names.iter().filter(is);
         match (found.next(), found.next()) {
-            (Some(name), None) => DraftDir::open(&self.drafts_dir().join(name), published),
+            (Some(name), None) => DraftDir::open(self, &self.drafts_dir().join(name), published),
             (None, _) => Err(Failure::new(Exit::Input, format!("there is no draft {wanted}"))
                 .hint(format!("there are: {}", names.join(", ")))),
             (Some(_), Some(_)) => {

@@ -32,16 +32,19 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self, out: Out) -> Result<Exit, Failure> {
         let repository = Repository::open(&self.repo)?;
-        let published = repository.must_be_published()?;
+        let mut published = repository.must_be_published()?;
         let now = when::now();
         let (product, version) = (&self.product, &self.version);
         let expires = self.expires.after(now)?;
+        published
+            .load_bins(product, &mut repository.source())
+            .map_err(|error| tell::authoring("cannot read the bins", &error))?;
         let draft = Draft::revoke(&published, product, version, expires).map_err(|error| {
             tell::authoring(format!("cannot revoke {product} {version}"), &error)
         })?;
         let name = format!("revoke-{product}-{version}");
         let dir = DraftDir::create(&repository, &name, &draft, |_| Ok(()))?;
-        let draft = DraftDir::open(&dir, Some(&published))?;
+        let draft = DraftDir::open(&repository, &dir, Some(&mut published))?;
         let requests: Vec<_> = draft.draft.parts().iter().map(|p| draft.request_path(p)).collect();
         out.say(format!("The revocation of {product} {version} is drafted in {}", dir.display()));
         status::show(&status::describe(&draft, &DraftState::Open, now), now, out);

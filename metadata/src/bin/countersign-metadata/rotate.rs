@@ -49,7 +49,7 @@ impl Args {
     pub(crate) fn run(self, out: Out) -> Result<Exit, Failure> {
         let name = draft_dir::plain(self.name)?;
         let repository = Repository::open(&self.repo)?;
-        let published = repository.must_be_published()?;
+        let mut published = repository.must_be_published()?;
         let now = when::now();
         let rotation = Rotation {
             add: self.add.iter().map(|k| k.read(None)).collect::<Result<_, _>>()?,
@@ -63,7 +63,7 @@ impl Args {
         let draft = Draft::rotate(&published, &rotation)
             .map_err(|error| tell::authoring("cannot draft this rotation", &error))?;
         let dir = DraftDir::create(&repository, &name, &draft, |_| Ok(()))?;
-        let draft = DraftDir::open(&dir, Some(&published))?;
+        let draft = DraftDir::open(&repository, &dir, Some(&mut published))?;
 
         let requests: Vec<_> = draft.draft.parts().iter().map(|p| draft.request_path(p)).collect();
         out.say("The rotation is drafted. It is signed by those who hold the keys now and by those who will.");

@@ -88,7 +88,7 @@ struct Signed {
 impl Args {
     pub(crate) fn run(self, out: Out) -> Result<Exit, Failure> {
         let repository = Repository::open(&self.repo)?;
-        let published = repository.published()?;
+        let mut published = repository.published()?;
         let now = when::now();
         let mut status = Status { published: Vec::new(), releases: Vec::new(), drafts: Vec::new() };
         if let Some(published) = &published {
@@ -105,8 +105,8 @@ impl Args {
             status.releases = published.releases().iter().map(|t| t.path().to_owned()).collect();
         }
         let drafts = match &self.draft {
-            Some(wanted) => vec![repository.draft(wanted, published.as_ref())?],
-            None => repository.drafts(published.as_ref())?,
+            Some(wanted) => vec![repository.draft(wanted, published.as_mut())?],
+            None => repository.drafts(published.as_mut())?,
         };
         for dir in drafts {
             let state = dir.draft.state(published.as_ref());
