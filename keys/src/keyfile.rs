@@ -38,11 +38,19 @@ const MAX_PARALLEL: u32 = 16;
 #[derive(Debug, thiserror::Error)]
 pub enum BadKeyFile {
     /// Not two lines, or not base64, or another length.
-    #[error("it is not a minisign secret key (a comment line, then one line that begins with RW)")]
+    #[error(
+        "it is no secret key (a minisign key file, or PEM that begins with -----BEGIN PRIVATE KEY-----)"
+    )]
     NotMinisign,
-    /// Another algorithm than Ed25519, scrypt or none, BLAKE2b.
-    #[error("its {0} is not one that minisign uses")]
+    /// minisign: another algorithm than Ed25519, scrypt or none, BLAKE2b. PKCS#8: another than PBES2.
+    #[error("its {0} is not supported")]
     Algorithm(&'static str),
+    /// PEM, but not PKCS#8.
+    #[error("its PEM block is {0:?}, not PKCS#8")]
+    OtherPem(String),
+    /// PKCS#8, but of another kind.
+    #[error("it is neither an Ed25519 nor a P-256 key")]
+    Kind,
     /// scrypt limits that make no sense, or above those of the stock tool.
     #[error("it asks for a password derivation above the stock tool's strength")]
     Strength,

@@ -5,7 +5,9 @@
 //! RW…
 //! ```
 
-use countersign_metadata::PublicKey;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use countersign_metadata::{PublicKey, Sha256};
 
 use crate::review::printable;
 
@@ -29,6 +31,12 @@ pub fn public_text(key: &PublicKey, label: &str) -> String {
 pub fn public_label(text: &str) -> String {
     let comment = text.lines().next().and_then(|l| l.strip_prefix(COMMENT));
     comment.map(|c| inside(c, PUBLIC)).unwrap_or_default()
+}
+
+/// The fingerprint of a key as `ssh-add -l` prints it.
+pub fn ssh_fingerprint(key: &PublicKey) -> String {
+    let digest = Sha256::of(&key.to_ssh_blob());
+    format!("SHA256:{}", STANDARD_NO_PAD.encode(digest.as_bytes()))
 }
 
 /// The minisign key number as the stock tool prints it: 16 hexadecimal digits.

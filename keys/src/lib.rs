@@ -8,15 +8,22 @@
 //! A signature over a request has one way into the world: [`review::review`] proves and explains the request,
 //! [`sign::sign`] takes the [`review::Reviewed`] that came out of it.
 
+pub mod agent;
+mod der;
+pub mod import;
 pub mod keyfile;
 pub mod label;
 pub mod minisig;
 pub mod pin;
+pub mod pkcs8;
+pub mod raw;
+mod rebuilt;
 pub mod refused;
 pub mod review;
 pub mod secret;
 pub mod sign;
 pub mod store;
+pub mod token;
 
 pub use keyfile::{KeyFile, Protection};
 pub use refused::Refused;

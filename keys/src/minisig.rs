@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use countersign_metadata::PublicKey;
 
 use crate::SecretKey;
+use crate::secret::CannotSign;
 
 /// A `.minisig` that is not a signature by the key over the message.
 #[derive(Debug, thiserror::Error)]
@@ -19,19 +20,26 @@ use crate::SecretKey;
 pub struct BadMinisig(&'static str);
 
 /// The `.minisig` text around `signature`, which `key` made over some message. `what` becomes the trusted
-/// comment, on one line.
-pub(crate) fn text(key: &SecretKey, signature: &[u8; 64], what: &str) -> String {
+/// comment, on one line. `None`: the key is no minisign key.
+pub(crate) fn text(
+    key: &SecretKey,
+    signature: &[u8],
+    what: &str,
+) -> Result<Option<String>, CannotSign> {
+    if !key.is_minisign() {
+        return Ok(None);
+    }
     let what = crate::review::printable(what);
     let mut line = b"Ed".to_vec();
     line.extend_from_slice(&key.public().number());
     line.extend_from_slice(signature);
-    let global = key.sign_bytes(&[signature.as_slice(), what.as_bytes()].concat());
-    format!(
+    let global = key.sign_bytes(&[signature, what.as_bytes()].concat())?;
+    Ok(Some(format!(
         "untrusted comment: signature by {}\n{}\ntrusted comment: {what}\n{}\n",
         crate::label::number_text(key.public()),
         STANDARD.encode(line),
         STANDARD.encode(global)
-    )
+    )))
 }
 
 /// Verifies a legacy `.minisig` over `message`, and gives its trusted comment.
@@ -71,7 +79,8 @@ mod tests {
         let made = generate("alice", &Protection::WithoutPassword).unwrap();
         let key = KeyFile::parse(&made.secret).unwrap_or_else(|e| panic!("{e}"));
         let key = key.open(None).ok().unwrap();
-        let minisig = text(&key, &key.sign_bytes(b"message"), "root version 1");
+        let signature = key.sign_bytes(b"message").unwrap();
+        let minisig = text(&key, &signature, "root version 1").unwrap().unwrap();
         assert_eq!(verify(&minisig, key.public(), b"message").unwrap(), "root version 1");
         assert!(verify(&minisig, key.public(), b"other").is_err());
         let relabelled = minisig.replace("root version 1", "root version 2");

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use countersign_metadata::layout::limit;
 use countersign_metadata::request::{RequestSubject, SigningRequest};
+use countersign_metadata::{PublicKey, canonical};
 use serde_json::{Value, json};
 
+use crate::Refused;
 use crate::review::file::TufFile;
 use crate::review::roles::{Role, Root};
 use crate::store::{self, Overwrite, StoreError};
-use crate::{Refused, SecretKey};
 
 /// A root that a keyholder chose to judge from. It was compared by people, or signed by this key.
 pub struct PinnedRoot {
@@ -58,13 +59,12 @@ impl PinnedRoot {
 
     /// A first root that `key` has just signed: `payload` are the signed bytes.
     pub(crate) fn own(
-        key: &SecretKey,
+        key: &PublicKey,
         payload: &[u8],
         signature: &[u8],
     ) -> Result<Self, serde_json::Error> {
-        let signed: Value = serde_json::from_slice(payload)?;
-        let signature =
-            json!({ "keyid": key.public().id().to_string(), "sig": hex::encode(signature) });
+        let signed: Value = serde_json::from_slice(&canonical::to_json(payload))?;
+        let signature = json!({ "keyid": key.id().to_string(), "sig": hex::encode(signature) });
         let root = json!({ "signed": signed, "signatures": [signature] });
         Ok(Self { bytes: serde_json::to_vec_pretty(&root)? })
     }

@@ -98,6 +98,15 @@ pub enum Refused {
         /// Why not.
         reason: String,
     },
+    /// The key cannot sign.
+    #[error("the key cannot sign")]
+    Signing(#[from] crate::secret::CannotSign),
+    /// A signature of another tool that is not one over the request.
+    #[error("the signature of the other tool is refused")]
+    Raw(#[from] crate::raw::BadRaw),
+    /// A signature of another tool, of a release that was not rebuilt, and no signed word that it was not.
+    #[error("the release was not rebuilt, and your signed word that it was not is missing")]
+    NotWaived,
     /// A signature carries one verdict.
     #[error("the request adds {0} releases, but a signature carries the verdict about one")]
     SeveralReleases(usize),

@@ -1,12 +1,39 @@
 //! A secret key: it signs, and cannot be shown, copied or compared.
 
-use aws_lc_rs::signature::Ed25519KeyPair;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{EcdsaKeyPair, Ed25519KeyPair};
 use countersign_metadata::PublicKey;
+use countersign_metadata::key::BadSignature;
 use zeroize::Zeroizing;
 
-/// An Ed25519 secret key with its minisign number and the label its holder gave it.
+/// A key that cannot sign now.
+#[derive(Debug, thiserror::Error)]
+pub enum CannotSign {
+    /// An agent or a token said no.
+    #[error("{device} gave no signature: {reason}")]
+    Refused {
+        /// Which.
+        device: String,
+        /// What it said.
+        reason: String,
+    },
+    /// What came back is not a signature by this key: nobody is to see it.
+    #[error("what came back is no signature")]
+    Wrong(#[from] BadSignature),
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes")]
+    Random,
+}
+
+/// Something that signs with one key: a key pair in memory, an agent, a token. Each is one file.
+pub(crate) trait Signer {
+    /// A signature over exactly `message`, as the key's algorithm writes it.
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CannotSign>;
+}
+
+/// A secret key with the label its holder gave it: in memory, or behind an agent or a token.
 ///
-/// The secret lies only inside AWS-LC, which clears what it frees. There is no way to print it:
+/// A secret in memory lies only inside AWS-LC, which clears what it frees. There is no way to print it:
 ///
 /// ```compile_fail
 /// fn shown(key: &countersign_keys::SecretKey) -> String { format!("{key:?}") }
@@ -25,14 +52,20 @@ use zeroize::Zeroizing;
 pub struct SecretKey {
     public: PublicKey,
     label: String,
-    pair: Ed25519KeyPair,
+    minisign: bool,
+    signer: Box<dyn Signer>,
 }
 
 impl SecretKey {
-    /// The key whose seed is `seed`, if its public half is `public`.
+    /// The minisign key whose seed is `seed`, if its public half is `public`.
     pub(crate) fn from_seed(seed: &[u8; 32], public: PublicKey, label: String) -> Option<Self> {
         let pair = Ed25519KeyPair::from_seed_and_public_key(seed, public.as_bytes()).ok()?;
-        Some(Self { public, label, pair })
+        Some(Self { minisign: true, ..Self::new(public, label, pair) })
+    }
+
+    /// The key behind `signer`.
+    pub(crate) fn new(public: PublicKey, label: String, signer: impl Signer + 'static) -> Self {
+        Self { public, label, minisign: false, signer: Box::new(signer) }
     }
 
     /// The public half.
@@ -40,9 +73,14 @@ impl SecretKey {
         &self.public
     }
 
-    /// The holder's name for the key, from the key file's comment; may be empty.
+    /// The holder's name for the key, from the key file's comment, the agent or the token; may be empty.
     pub fn label(&self) -> &str {
         &self.label
+    }
+
+    /// Whether it came from a minisign key file: only then is its key number one that stock minisign knows.
+    pub fn is_minisign(&self) -> bool {
+        self.minisign
     }
 
     /// Gives the key another name.
@@ -52,13 +90,26 @@ impl SecretKey {
         self
     }
 
-    /// Raw Ed25519 (RFC 8032, no prehash) over exactly `message`.
+    /// A signature over exactly `message`, checked before anybody sees it: a faulty device could give the key away.
     ///
     /// Not public: what a key signs goes through a review, see [`crate::sign`].
-    pub(crate) fn sign_bytes(&self, message: &[u8]) -> [u8; 64] {
-        let mut raw = [0; 64];
-        raw.copy_from_slice(self.pair.sign(message).as_ref());
-        raw
+    pub(crate) fn sign_bytes(&self, message: &[u8]) -> Result<Vec<u8>, CannotSign> {
+        let signature = self.signer.sign(message)?;
+        self.public.verify(message, &signature)?;
+        Ok(signature)
+    }
+}
+
+impl Signer for Ed25519KeyPair {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CannotSign> {
+        Ok(Ed25519KeyPair::sign(self, message).as_ref().to_vec())
+    }
+}
+
+impl Signer for EcdsaKeyPair {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CannotSign> {
+        let signature = EcdsaKeyPair::sign(self, &SystemRandom::new(), message);
+        Ok(signature.map_err(|_| CannotSign::Random)?.as_ref().to_vec())
     }
 }
 

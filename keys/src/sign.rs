@@ -1,20 +1,20 @@
 //! The act of signing: only what was reviewed, only by a key that has a say, and a release only when rebuilt.
 
-use countersign_metadata::attestation::{self, VerifiedAttestation, VerifiedVerdict};
-use countersign_metadata::dsse::Envelope;
+use countersign_metadata::attestation::VerifiedVerdict;
+use countersign_metadata::dsse::{self, Envelope};
 use countersign_metadata::request::{Bytes, FORMAT, RequestSubject, Signature, SigningRequest};
-use countersign_metadata::statement::Outcome;
-use countersign_metadata::{Release, Sha256};
+use countersign_metadata::{PublicKey, Sha256};
 
 use crate::pin::PinnedRoot;
-use crate::review::{Review, Reviewed, review};
+use crate::rebuilt::{Evidence, evidence};
+use crate::review::{Reviewed, review};
 use crate::{Refused, SecretKey, minisig};
 
 /// What a keyholder has to show for the releases in a request.
 pub enum Rebuilds {
     /// Verdicts about own rebuilds: DSSE envelopes as files.
     Verdicts(Vec<Vec<u8>>),
-    /// Nothing: the signature says only that the keyholder read the request.
+    /// Nothing: a second signature, over a waiver, says so.
     WithoutRebuild,
 }
 
@@ -32,34 +32,56 @@ pub struct Signed {
 ///
 /// # Errors
 /// The key is not one of the role's, or the statement speaks for another; a release is added and `rebuilds` holds
-/// no verdict by this very key that exactly its bytes came out.
+/// no verdict by this very key that exactly its bytes came out; or the key does not sign.
 pub fn sign(reviewed: &Reviewed, key: &SecretKey, rebuilds: &Rebuilds) -> Result<Signed, Refused> {
-    if !reviewed.signers.contains(key.public()) {
-        return Err(match reviewed.get() {
-            Review::Statement(s) => Refused::OtherIdentity(s.speaks_for.to_string()),
-            Review::Role(_) => Refused::NotASigner(reviewed.title.clone()),
-        });
-    }
-    let rebuilt = match rebuilds {
-        Rebuilds::WithoutRebuild => None,
-        Rebuilds::Verdicts(verdicts) => own_rebuild(&reviewed.releases, verdicts, key)?,
+    let evidence = evidence(reviewed, key.public(), rebuilds)?;
+    let bytes = key.sign_bytes(&reviewed.message)?;
+    let waiver = match &evidence {
+        Evidence::Waived(payload) => {
+            let raw = key.sign_bytes(&dsse::pae(dsse::IN_TOTO, payload))?;
+            Some(Envelope::new(payload, &key.public().id(), &raw))
+        }
+        _ => None,
     };
-    let raw = key.sign_bytes(&reviewed.message);
+    let what = format!("countersign: {}", reviewed.title);
+    let minisig = minisig::text(key, &bytes, &what)?;
+    let made = Made { bytes, minisig, waiver };
+    answer(reviewed, key.public(), key.label(), evidence, made)
+}
+
+/// What a key made.
+pub(crate) struct Made {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) minisig: Option<String>,
+    pub(crate) waiver: Option<Envelope>,
+}
+
+/// The answer to a request, however its signature came about.
+pub(crate) fn answer(
+    reviewed: &Reviewed,
+    key: &PublicKey,
+    label: &str,
+    evidence: Evidence,
+    made: Made,
+) -> Result<Signed, Refused> {
     let pin = reviewed
         .first_root
-        .then(|| PinnedRoot::own(key, &reviewed.message, &raw))
+        .then(|| PinnedRoot::own(key, &reviewed.message, &made.bytes))
         .transpose()
         .map_err(|e| Refused::malformed("the root", e))?;
-    let (envelope, rebuilt) = rebuilt.unzip();
-    let what = format!("countersign: {}", reviewed.title);
+    let (envelope, rebuilt) = match evidence {
+        Evidence::Rebuilt(found) => Some(*found).unzip(),
+        _ => (None, None),
+    };
     let signature = Signature {
         format: FORMAT,
         message: Sha256::of(&reviewed.message),
-        key: *key.public(),
-        label: key.label().to_owned(),
-        signature: raw.to_vec(),
-        minisig: Some(minisig::text(key, &raw, &what)),
+        key: *key,
+        label: label.to_owned(),
+        signature: made.bytes,
+        minisig: made.minisig,
         rebuilt: envelope,
+        waiver: made.waiver,
     };
     Ok(Signed { signature, rebuilt, pin })
 }
@@ -77,51 +99,8 @@ pub fn statement(payload: &[u8]) -> Result<Reviewed, Refused> {
 /// Signs an in-toto statement, and puts both into a DSSE envelope.
 ///
 /// # Errors
-/// The statement is malformed, of an unknown type, or speaks for another key.
+/// The statement is malformed, of an unknown type, or speaks for another key; or the key does not sign.
 pub fn attest(payload: &[u8], key: &SecretKey) -> Result<Envelope, Refused> {
     let signed = sign(&statement(payload)?, key, &Rebuilds::Verdicts(Vec::new()))?;
     Ok(Envelope::new(payload, &key.public().id(), &signed.signature.signature))
-}
-
-/// The one verdict that stands for this keyholder's own rebuild of what the request adds.
-fn own_rebuild(
-    releases: &[Release],
-    verdicts: &[Vec<u8>],
-    key: &SecretKey,
-) -> Result<Option<(Envelope, VerifiedVerdict)>, Refused> {
-    let release = match releases {
-        [] => return Ok(None),
-        [release] => release,
-        several => return Err(Refused::SeveralReleases(several.len())),
-    };
-    let name = release.target_path();
-    let mut refused = Refused::NotRebuilt(name.clone());
-    for bytes in verdicts {
-        match verdict(bytes, release, key) {
-            Ok(found) => return Ok(Some(found)),
-            Err(reason) => refused = Refused::Verdict { release: name.clone(), reason },
-        }
-    }
-    Err(refused)
-}
-
-fn verdict(
-    bytes: &[u8],
-    release: &Release,
-    key: &SecretKey,
-) -> Result<(Envelope, VerifiedVerdict), String> {
-    let verified = attestation::verify(bytes, release).map_err(|e| e.to_string())?;
-    let VerifiedAttestation::Verdict(verdict) = verified else {
-        return Err("it says how something was built, not that it was rebuilt".to_owned());
-    };
-    if verdict.rebuilder() != key.public() {
-        return Err(format!("{} signed it, not your key", verdict.rebuilder()));
-    }
-    match verdict.outcome() {
-        Outcome::Reproduced => {}
-        Outcome::Divergence { sha256 } => return Err(format!("other bytes came out ({sha256})")),
-        Outcome::DidNotBuild { .. } => return Err("it did not build".to_owned()),
-    }
-    let envelope = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
-    Ok((envelope, verdict))
 }

@@ -17,6 +17,7 @@ pub mod request;
 pub mod statement;
 pub mod threshold;
 pub mod trust;
+pub mod waiver;
 
 pub use digest::Sha256;
 pub use key::{KeyId, PublicKey};

@@ -102,16 +102,20 @@ pub struct Signature {
     /// The signer's own name for the key; for people only.
     #[serde(default)]
     pub label: String,
-    /// Raw Ed25519 over the message, in hexadecimal.
+    /// Over the message, in hexadecimal: 64 bytes of Ed25519, or DER of ECDSA on P-256.
     #[serde(with = "hex")]
     pub signature: Vec<u8>,
-    /// The same signature as a `.minisig` file of the stock tool.
+    /// The same signature as a `.minisig` file of the stock tool; only where the key is a minisign key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minisig: Option<String>,
     /// For a release: the verdict (a DSSE envelope) that this keyholder signed about an own rebuild; absent where
     /// the keyholder signed `--without-rebuild`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rebuilt: Option<dsse::Envelope>,
+    /// For a release that was signed `--without-rebuild`: the keyholder's own signed word that it was
+    /// ([`crate::waiver`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiver: Option<dsse::Envelope>,
 }
 
 /// A signature that was accepted: its key signed exactly this message.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::key::Algorithm;
 use crate::release::Environment;
 use crate::{PublicKey, Release, Sha256};
 
@@ -48,14 +49,22 @@ pub struct Digests {
     pub sha256: Sha256,
 }
 
+const MINISIGN: &str = "minisign:";
+
 /// Who signed a statement: the key itself, so that a verdict needs no directory of keys to be checked.
 pub fn identity(key: &PublicKey) -> String {
-    format!("minisign:{key}")
+    match key.algorithm() {
+        Algorithm::Ed25519 => format!("{MINISIGN}{key}"),
+        // It says already what it is: `p256:…`.
+        Algorithm::P256 => key.to_string(),
+    }
 }
 
 /// The key in an [`identity`].
 pub fn identity_key(id: &str) -> Option<PublicKey> {
-    id.strip_prefix("minisign:")?.parse().ok()
+    let key: PublicKey = id.strip_prefix(MINISIGN).unwrap_or(id).parse().ok()?;
+    // One spelling a key: verdicts of one rebuilder are found by comparing identities.
+    (identity(&key) == id).then_some(key)
 }
 
 /// SLSA provenance v1: how an artifact was made. Kept as JSON below its two fixed fields.
@@ -102,7 +111,7 @@ pub struct RunDetails {
 }
 
 /// A builder.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Builder {
     /// Its [`identity`].
     pub id: String,
@@ -239,4 +248,21 @@ pub fn whole_seconds(at: jiff::Timestamp) -> jiff::Timestamp {
 /// The subject of every statement about a release: its target path and the digest of its canonical tar.
 pub fn subject(release: &Release) -> Subject {
     Subject { name: release.target_path(), digest: Digests { sha256: release.artifact.sha256 } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_is_read_in_its_one_spelling_only() {
+        let ed25519 = PublicKey::ed25519([7; 32]);
+        let pem = include_str!("key/test-vectors/p256.pem");
+        let p256 = PublicKey::from_file_text(pem).unwrap();
+        for key in [ed25519, p256] {
+            assert_eq!(identity_key(&identity(&key)), Some(key));
+        }
+        assert_eq!(identity_key(&ed25519.to_string()), None);
+        assert_eq!(identity_key(&format!("minisign:{p256}")), None);
+    }
 }

@@ -68,7 +68,9 @@ pub fn count<'a>(
 
 #[cfg(test)]
 mod tests {
-    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+    use aws_lc_rs::signature::{
+        ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
+    };
 
     use super::*;
 
@@ -81,7 +83,7 @@ mod tests {
     #[test]
     fn one_key_under_two_numbers_counts_once() {
         let (alice, secret) = pair(1);
-        let twin = PublicKey::from_parts([9; 8], *alice.as_bytes());
+        let twin = PublicKey::from_parts([9; 8], alice.as_bytes().try_into().unwrap());
         let (bob, _) = pair(2);
         let signature = secret.sign(b"m");
         let signatures = [(alice, signature.as_ref()), (twin, signature.as_ref())];
@@ -91,5 +93,24 @@ mod tests {
         assert!(matches!(count(b"m", &authorised, 0, signatures), Err(NotEnough::Zero)));
         assert_eq!(count(b"m", &authorised, 1, signatures).unwrap().signers().count(), 1);
         assert!(count(b"other", &authorised, 1, signatures).is_err());
+    }
+
+    #[test]
+    fn keys_of_both_kinds_count_together_and_each_once() {
+        let (alice, secret) = pair(1);
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+        let bob = PublicKey::p256(pair.public_key().as_ref()).unwrap();
+        let rng = aws_lc_rs::rand::SystemRandom::new();
+        // ECDSA signs anew each time: many valid signatures, one key.
+        let [one, two] = [(); 2].map(|()| pair.sign(&rng, b"m").unwrap());
+        assert_ne!(one.as_ref(), two.as_ref());
+        let ed25519 = secret.sign(b"m");
+        let authorised = BTreeSet::from([alice, bob]);
+        let twice = [(bob, one.as_ref()), (bob, two.as_ref())];
+        assert!(count(b"m", &authorised, 2, twice).is_err());
+        let both = [(bob, one.as_ref()), (alice, ed25519.as_ref())];
+        assert_eq!(count(b"m", &authorised, 2, both).unwrap().signers().count(), 2);
+        let crossed = [(alice, one.as_ref()), (bob, ed25519.as_ref())];
+        assert!(count(b"m", &authorised, 1, crossed).is_err());
     }
 }

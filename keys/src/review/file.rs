@@ -1,5 +1,6 @@
 //! TUF files with a name for people, read and counted by the law in `countersign_metadata::trust`.
 
+use countersign_metadata::canonical;
 use countersign_metadata::trust::{Authority, SignedFile, TrustError};
 use serde::de::DeserializeOwned;
 
@@ -21,7 +22,8 @@ impl TufFile {
     /// Reads the bare `signed` bytes of a request. They must be canonical: otherwise a reader that parses them
     /// in another way (a repeated key, say) could see something else than the keyholder was shown.
     pub(crate) fn payload(what: &str, role: &str, bytes: &[u8]) -> Result<Self, Refused> {
-        let whole = [br#"{"signatures":[],"signed":"#, bytes, b"}"].concat();
+        let json = canonical::to_json(bytes);
+        let whole = [br#"{"signatures":[],"signed":"#, json.as_slice(), b"}"].concat();
         let this = Self::published(what, role, &whole)?;
         if this.message() != bytes {
             return Err(Refused::NotCanonical(what.to_owned()));

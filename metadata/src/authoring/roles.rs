@@ -211,12 +211,25 @@ pub(super) fn payload(role: &str, signed: &Value) -> Result<Vec<u8>, AuthoringEr
         reason: reason.to_owned(),
     };
     let bytes = canonical::to_bytes(signed).map_err(|e| unwritable(&e.to_string()))?;
-    // Canonical JSON leaves control characters bare in strings: such bytes are no JSON, and every tool that
-    // shows a keyholder what is signed would choke on them.
-    if bytes.iter().any(u8::is_ascii_control) {
+    // Canonical JSON leaves control characters bare in texts, where they could mislead whoever is shown what is
+    // signed. Only the PEM of a key needs its line ends.
+    if speaks_oddly(signed) {
         return Err(unwritable("a text in it holds a line break or other control character"));
     }
     Ok(bytes)
+}
+
+fn speaks_oddly(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.chars().any(|c| c.is_ascii_control()),
+        Value::Array(list) => list.iter().any(speaks_oddly),
+        Value::Object(map) => map.iter().any(|(name, value)| {
+            let key =
+                name == "public" && PublicKey::from_pem(value.as_str().unwrap_or_default()).is_ok();
+            name.chars().any(|c| c.is_ascii_control()) || (!key && speaks_oddly(value))
+        }),
+        _ => false,
+    }
 }
 
 /// A role as a file: its payload and its signatures, sorted by key identifier.
@@ -229,7 +242,7 @@ pub(super) fn file<'a>(
     let list: Vec<_> =
         signatures.into_iter().map(|(keyid, sig)| json!({ "keyid": keyid, "sig": sig })).collect();
     let mut out = format!("{{\"signatures\":{},\"signed\":", Value::Array(list)).into_bytes();
-    out.extend_from_slice(payload);
+    out.extend_from_slice(&canonical::to_json(payload));
     out.push(b'}');
     out
 }

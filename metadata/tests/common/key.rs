@@ -53,6 +53,7 @@ impl TestKey {
             signature: self.sign(&message),
             minisig: Some(self.minisig(&message)),
             rebuilt: None,
+            waiver: None,
         }
     }
 

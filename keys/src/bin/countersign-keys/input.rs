@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 
 use countersign_console::{Exit, Failure, Hint};
 use countersign_keys::Refused;
+use countersign_keys::label::public_label;
 use countersign_keys::pin::PinnedRoot;
+use countersign_keys::raw::BadRaw;
 use countersign_keys::store::{self, Overwrite, StoreError};
+use countersign_metadata::PublicKey;
 use countersign_metadata::layout::limit;
 use countersign_metadata::request::SigningRequest;
 use serde::Serialize;
@@ -46,6 +49,59 @@ pub(crate) fn pinned(
 pub(crate) fn root_file(path: &Path) -> Result<PinnedRoot, Failure> {
     let bytes = store::read(path, limit::ROOT).map_err(failed)?;
     PinnedRoot::published(bytes).map_err(refused)
+}
+
+/// A public key file of any tool.
+pub(crate) struct PublicFile {
+    pub(crate) key: PublicKey,
+    label: String,
+}
+
+impl PublicFile {
+    /// The label in it, or else the name of the file.
+    pub(crate) fn label_or_name(&self, path: &Path) -> String {
+        let stem = || path.file_stem().map(|s| s.to_string_lossy().into_owned());
+        Some(&self.label).filter(|l| !l.is_empty()).cloned().or_else(stem).unwrap_or_default()
+    }
+
+    /// The label in it; may be empty.
+    pub(crate) fn label(&self) -> &str {
+        &self.label
+    }
+}
+
+/// Reads a public key file: minisign, signify, OpenSSH, PEM, or DER of SPKI.
+pub(crate) fn public(path: &Path) -> Result<PublicFile, Failure> {
+    let bytes = store::read(path, 4096).map_err(failed)?;
+    let text = String::from_utf8_lossy(&bytes);
+    // DER begins with a SEQUENCE, whose tag is the digit 0; no text form does.
+    let key = match bytes.first() {
+        Some(0x30) => PublicKey::from_spki(&bytes),
+        _ => PublicKey::from_file_text(&text),
+    };
+    let key = key
+        .or_fail(Exit::Input, format!("{} holds no public key", path.display()))
+        .map_err(|f| f.hint("give NAME.pub, the public half, not NAME.key"))?;
+    Ok(PublicFile { key, label: public_label(&text) })
+}
+
+/// Whoever signs a first root stands by it. That the signature is out already counts more than the pin.
+pub(crate) fn keep_pin(root: Option<&PinnedRoot>, beside: Option<&Path>) {
+    let Some(root) = root else { return };
+    let Some(key) = beside else {
+        return tell(
+            "This first root is not pinned: there is no file to pin it beside. Keep it, and give it with --root.",
+        );
+    };
+    if PinnedRoot::beside(key).is_ok_and(|old| old.is_some()) {
+        return;
+    }
+    match root.save(key, Overwrite::Never) {
+        Ok(path) => tell(&format!("Pinned this first root: {}", path.display())),
+        Err(error) => tell(&format!(
+            "This first root is not pinned: {error}. Pin the published one yourself (countersign-keys pin)."
+        )),
+    }
 }
 
 /// Writes a JSON document to a file, or to standard output. It is the whole output of its verb.
@@ -135,6 +191,18 @@ pub(crate) fn refused(error: Refused) -> Failure {
         Refused::Verdict { .. } => {
             (Exit::Untrusted, "rebuild this very release on your machine and sign that verdict")
         }
+        Refused::Signing(_) => {
+            (Exit::Secret, "unlock the agent or token that holds the key, and try again")
+        }
+        Refused::Raw(BadRaw::Prehashed) => (Exit::Untrusted, "sign with minisign -S -l"),
+        Refused::Raw(_) => (
+            Exit::Untrusted,
+            "sign the bytes that export-message writes with a tool that its --help names",
+        ),
+        Refused::NotWaived => (
+            Exit::Untrusted,
+            "let the same key sign what export-message --waiver writes, and give it with --waiver",
+        ),
         Refused::SeveralReleases(_) => {
             (Exit::Untrusted, "draft one release at a time, or say --without-rebuild")
         }

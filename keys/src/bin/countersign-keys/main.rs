@@ -6,8 +6,11 @@ use clap::{Parser, Subcommand};
 use countersign_console::{Exit, Extras, Out, Output, run};
 
 mod attest;
+mod export_message;
 mod generate;
 mod harden;
+mod import;
+mod import_signature;
 mod input;
 mod pin;
 mod review;
@@ -28,6 +31,10 @@ Examples:
       sign the verdict about your own rebuild …
   countersign-keys sign --key alice.key --rebuilt MINE/verdict.dsse.json node.request.json
       … and rest your signature of the release on it
+  countersign-keys sign --key ssh-agent:alice.pub --root 1.root.json node.request.json
+      sign with a key in your SSH agent; pkcs11:… names one in a token
+  countersign-keys export-message --root 1.root.json node.request.json -o node.signed
+      give the exact bytes to a stock tool; import-signature takes its signature in
 ";
 
 /// Keeps a keyholder's secret keys, explains what is to be signed, and signs it
@@ -44,10 +51,13 @@ struct Program {
 enum Verb {
     Generate(generate::Args),
     Show(show::Args),
+    Import(import::Args),
     Pin(pin::Args),
     Review(review::Args),
     Sign(sign::Args),
     Attest(attest::Args),
+    ExportMessage(export_message::Args),
+    ImportSignature(import_signature::Args),
     Verify(verify::Args),
     #[command(flatten)]
     Extras(Extras),
@@ -62,10 +72,13 @@ fn main() -> ExitCode {
             match program.verb {
                 Verb::Generate(args) => args.run(out),
                 Verb::Show(args) => args.run(out),
+                Verb::Import(args) => args.run(out),
                 Verb::Pin(args) => args.run(out),
                 Verb::Review(args) => args.run(out),
                 Verb::Sign(args) => args.run(),
                 Verb::Attest(args) => args.run(),
+                Verb::ExportMessage(args) => args.run(out),
+                Verb::ImportSignature(args) => args.run(),
                 Verb::Verify(args) => args.run(out),
                 Verb::Extras(extras) => extras.print::<Program>(),
             }

@@ -2,21 +2,20 @@
 
 use std::path::PathBuf;
 
-use countersign_console::{Exit, Failure, Hint, Out};
-use countersign_keys::label::{number_text, public_label};
-use countersign_keys::store;
-use countersign_metadata::PublicKey;
+use countersign_console::{Exit, Failure, Out};
+use countersign_keys::label::{number_text, ssh_fingerprint};
+use countersign_metadata::key::Algorithm;
 use serde_json::json;
 
-use crate::input::failed;
+use crate::input::public;
 
-/// Show public keys: label, key, key id, minisign key number
+/// Show public keys: label, key, key id, SSH fingerprint, minisign key number
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  countersign-keys show *.pub\n  countersign-keys show --json alice.pub"
 )]
 pub(crate) struct Args {
-    /// Public key files; those of stock minisign too
+    /// Public key files: ours, minisign's, signify's, OpenSSH's, PEM
     #[arg(required = true, value_name = "NAME.pub")]
     files: Vec<PathBuf>,
 }
@@ -25,22 +24,20 @@ impl Args {
     pub(crate) fn run(self, out: Out) -> Result<Exit, Failure> {
         let mut shown = Vec::new();
         for path in &self.files {
-            let bytes = store::read(path, 4096).map_err(failed)?;
-            let text = String::from_utf8_lossy(&bytes);
-            let key = PublicKey::from_file_text(&text)
-                .or_fail(Exit::Input, format!("{} holds no public key", path.display()))
-                .map_err(|f| f.hint("give NAME.pub, the public half, not NAME.key"))?;
-            let label = public_label(&text);
-            out.say(format!(
-                "{}: {}",
-                path.display(),
-                if label.is_empty() { "(no label)" } else { &label }
-            ));
+            let found = public(path)?;
+            let (key, label) = (found.key, found.label());
+            let named = if label.is_empty() { "(no label)" } else { label };
+            out.say(format!("{}: {named}", path.display()));
             out.say(format!("  key       {key}"));
             out.say(format!("  key id    {}", key.id()));
-            out.say(format!("  minisign  {}", number_text(&key)));
+            out.say(format!("  ssh       {}", ssh_fingerprint(&key)));
+            let minisign = (key.algorithm() == Algorithm::Ed25519).then(|| number_text(&key));
+            if let Some(number) = &minisign {
+                out.say(format!("  minisign  {number}"));
+            }
             shown.push(json!({
-                "file": path, "label": label, "key": key, "id": key.id(), "minisign": number_text(&key),
+                "file": path, "label": label, "key": key, "id": key.id(), "minisign": minisign,
+                "ssh": ssh_fingerprint(&key),
             }));
         }
         out.json(&shown);

@@ -5,18 +5,21 @@ use std::path::PathBuf;
 use countersign_console::{Exit, Failure};
 use countersign_keys::pin::PinnedRoot;
 use countersign_keys::review::{Reviewed, review};
-use countersign_keys::sign::{Rebuilds, Signed, sign};
-use countersign_keys::store::{self, Overwrite};
-use countersign_metadata::layout::limit;
+use countersign_keys::sign::{Signed, sign};
+use countersign_keys::store::Overwrite;
 use countersign_metadata::request::SigningRequest;
 
-use crate::input::{answer, confirmed, failed, pinned, refused, request, tell};
+use crate::import_signature::rebuilds;
+use crate::input::{answer, confirmed, failed, keep_pin, pinned, refused, request, tell};
 use crate::secret::KeyArgs;
 
 const EXAMPLES: &str = "\
 Examples:
   countersign-keys sign --key alice.key root.request.json -o alice.root.sig.json
   countersign-keys sign --key alice.key --rebuilt MINE/verdict.dsse.json node.request.json
+  countersign-keys sign --key ssh-agent:~/.ssh/id_ed25519.pub --root 1.root.json node.request.json
+  countersign-keys sign --key 'pkcs11:token=Alice;object=root?module-path=/usr/lib/softhsm/libsofthsm2.so' \\
+    --root 1.root.json node.request.json
   countersign-keys sign --yes --key online.key --root 1.root.json < timestamp.request.json
 
 The review goes to standard error, the signature (JSON) to standard output or OUT.
@@ -39,7 +42,7 @@ pub(crate) struct Args {
     /// Your signed verdict about your own rebuild of the release
     #[arg(long, value_name = "VERDICT.dsse.json", conflicts_with = "without_rebuild")]
     rebuilt: Vec<PathBuf>,
-    /// Sign a release that you have not rebuilt; the signature shows it
+    /// Sign a release that you have not rebuilt; a second signature says so
     #[arg(long)]
     without_rebuild: bool,
     /// Do not ask
@@ -58,7 +61,7 @@ impl Args {
         let pinned = self.judge(&request)?;
         let reviewed = review(&request, pinned.as_ref()).map_err(refused)?;
         tell(&reviewed.get().words(jiff::Timestamp::now()));
-        let rebuilds = self.rebuilds()?;
+        let rebuilds = rebuilds(self.without_rebuild, &self.rebuilt)?;
         if !self.yes && !confirmed("Sign this?")? {
             return Err(Failure::new(Exit::Verdict, "you did not say yes: nothing was signed"));
         }
@@ -66,27 +69,25 @@ impl Args {
         let signed = sign(&reviewed, &key, &rebuilds).map_err(refused)?;
         answer(self.output.as_ref(), &signed.signature)?;
         self.tell_rebuild(&reviewed, &signed);
-        self.keep_pin(&signed);
+        if self.root.is_none() {
+            keep_pin(signed.pin.as_ref(), self.key.key.file());
+        }
         Ok(Exit::Done)
     }
 
     fn judge(&self, request: &SigningRequest) -> Result<Option<PinnedRoot>, Failure> {
-        let pinned = pinned(self.root.as_deref(), Some(&self.key.key))?;
+        let pinned = pinned(self.root.as_deref(), self.key.key.file())?;
         if pinned.is_some() || !self.trust_first_root {
             return Ok(pinned);
         }
         let first = PinnedRoot::trust_first(request).map_err(refused)?;
-        let path = first.save(&self.key.key, Overwrite::Never).map_err(failed)?;
+        let beside = self.key.key.file().ok_or_else(|| {
+            Failure::new(Exit::Usage, "there is no file to pin the first root beside")
+                .hint("give the root that you trust with --root")
+        })?;
+        let path = first.save(beside, Overwrite::Never).map_err(failed)?;
         tell(&format!("Pinned the first root seen: {}", path.display()));
         Ok(Some(first))
-    }
-
-    fn rebuilds(&self) -> Result<Rebuilds, Failure> {
-        if self.without_rebuild {
-            return Ok(Rebuilds::WithoutRebuild);
-        }
-        let read = |path: &PathBuf| store::read(path, limit::ATTESTATION).map_err(failed);
-        self.rebuilt.iter().map(read).collect::<Result<_, _>>().map(Rebuilds::Verdicts)
     }
 
     fn tell_rebuild(&self, reviewed: &Reviewed, signed: &Signed) {
@@ -100,21 +101,7 @@ impl Args {
                 }
                 tell("Signed.");
             }
-            (None, _) => tell("Signed WITHOUT a rebuild: the signature says so."),
-        }
-    }
-
-    /// Whoever signs a first root stands by it. That the signature is out already counts more than the pin.
-    fn keep_pin(&self, signed: &Signed) {
-        let Some(root) = signed.pin.as_ref().filter(|_| self.root.is_none()) else { return };
-        if PinnedRoot::beside(&self.key.key).is_ok_and(|old| old.is_some()) {
-            return;
-        }
-        match root.save(&self.key.key, Overwrite::Never) {
-            Ok(path) => tell(&format!("Pinned this first root: {}", path.display())),
-            Err(error) => tell(&format!(
-                "This first root is not pinned: {error}. Pin the published one yourself (countersign-keys pin)."
-            )),
+            (None, _) => tell("Signed WITHOUT a rebuild, and signed that too."),
         }
     }
 }

@@ -50,7 +50,7 @@ impl Args {
             Failure::caused(Exit::Untrusted, &wrong, error).hint(hint)
         };
         let verified = signature.verify(&message).map_err(|e| wrong(&e))?;
-        let Signature { key, label, minisig, rebuilt, .. } = verified.get();
+        let Signature { key, label, minisig, rebuilt, waiver, .. } = verified.get();
         if let Some(text) = minisig {
             minisig::verify(text, key, &message).map_err(|e| wrong(&e))?;
         }
@@ -59,7 +59,7 @@ impl Args {
         out.say(format!("  key id {}", key.id()));
         out.json(&json!({
             "key": key, "id": key.id(), "label": label, "message": verified.get().message,
-            "carries-verdict": rebuilt.is_some(),
+            "carries-verdict": rebuilt.is_some(), "carries-waiver": waiver.is_some(),
         }));
         Ok(Exit::Done)
     }
