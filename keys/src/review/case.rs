@@ -24,6 +24,7 @@ pub(super) struct Asked<'a> {
     pub(super) roots: &'a [Bytes],
     pub(super) last: Option<&'a [u8]>,
     pub(super) delegator: Option<&'a [u8]>,
+    pub(super) targets: Option<&'a [u8]>,
 }
 
 pub(super) fn review(asked: &Asked<'_>, pinned: Option<&PinnedRoot>) -> Result<Reviewed, Refused> {
@@ -124,6 +125,10 @@ impl Case<'_> {
             let field = format!("the release {path:?} outside of its product's role");
             return Err(Refused::Unexplained { what: self.file.what().to_owned(), field });
         }
+        if !new.revoked.is_empty() {
+            let field = "revocations outside of their product's role".to_owned();
+            return Err(Refused::Unexplained { what: self.file.what().to_owned(), field });
+        }
         let last = self.last::<Targets>("targets")?;
         follows("targets", &new.head, last.version())?;
         let none = BTreeMap::new();
@@ -137,7 +142,25 @@ impl Case<'_> {
         changes.extend(change::holders(&before, &after, old_labels, &new.labels));
         changes.extend(change::labels(old_labels, &new.labels));
         let review = self.explained(&new, &last, changes, new.other.clone());
-        self.by_root("targets", review)
+        let mut reviewed = self.by_root("targets", review)?;
+        if let Some(drafted) = self.asked.delegator {
+            self.circle_of_draft(drafted, &mut reviewed)?;
+        }
+        Ok(reviewed)
+    }
+
+    /// Where the same draft replaces the root, the new circle signs too. The drafted root proves nothing: it
+    /// only names those who are asked besides the proven ones.
+    fn circle_of_draft(&self, drafted: &[u8], reviewed: &mut Reviewed) -> Result<(), Refused> {
+        let drafted = Root::of(&TufFile::published("the drafted root", "root", drafted)?)?;
+        follows("root", &drafted.head, Some(self.chain.newest().head.version))?;
+        let holders = role_of(&drafted, "targets")?;
+        let of = format!("targets, by the DRAFT of root version {}", drafted.head.version);
+        reviewed.signers.extend(holders.set());
+        if let Review::Role(review) = &mut reviewed.review {
+            review.signers.push(Signers::new(of, holders, &drafted.labels));
+        }
+        Ok(())
     }
 
     fn listing(&self) -> Result<Reviewed, Refused> {
@@ -188,11 +211,19 @@ impl Case<'_> {
         let delegator =
             TufFile::published("the targets role in the request", "targets", delegator)?;
         let signed = delegator.verify(&self.chain.authority("targets")?);
-        // Only before a product's first version may its delegation still be a draft: nothing is compared with it.
-        let signed = match (signed, self.asked.last) {
-            (Ok(_), _) => true,
-            (Err(_), None) => false,
-            (Err(error), Some(_)) => return Err(error),
+        // A delegation may still be a draft where nothing is compared with it (a product's first version), or
+        // where the published delegation comes along to prove what was last.
+        let mut published = None;
+        let signed = match (signed, self.asked.last, self.asked.targets) {
+            (Ok(_), _, _) => true,
+            (Err(_), None, _) => false,
+            (Err(error), Some(_), None) => return Err(error),
+            (Err(_), Some(_), Some(bytes)) => {
+                let file = TufFile::published("the published targets", "targets", bytes)?;
+                file.verify(&self.chain.authority("targets")?)?;
+                published = Some(file);
+                false
+            }
         };
         let targets = Targets::of(&delegator)?;
         let delegation = targets.delegations.get(name);
@@ -201,23 +232,34 @@ impl Case<'_> {
             None => Last::None,
             Some(bytes) => {
                 let file = TufFile::published(&format!("the last {name}"), name, bytes)?;
-                file.verify(&delegator.delegates(name)?)?;
+                file.verify(&published.as_ref().unwrap_or(&delegator).delegates(name)?)?;
                 Last::Verified(Targets::of(&file)?)
             }
         };
         follows(name, &new.head, last.version())?;
         let none = BTreeMap::new();
         let old = last.verified().map_or(&none, |old| &old.releases);
-        let changes = change::releases(old, &new.releases);
+        let mut changes = change::releases(old, &new.releases);
+        let never = BTreeSet::new();
+        let revoked = last.verified().map_or(&never, |old| &old.revoked);
+        changes.extend(change::revocations(product, revoked, &new.revoked));
         let releases = changes.iter().filter_map(added).cloned().collect();
-        let signers = vec![Signers::new(name.to_owned(), &delegation.holders, &targets.labels)];
+        let mut signers = vec![Signers::new(name.to_owned(), &delegation.holders, &targets.labels)];
+        let mut all = delegation.holders.set();
+        if let Some(published) = published {
+            let targets = Targets::of(&published)?;
+            let before = targets.delegations.get(name);
+            let before = before.ok_or_else(|| Refused::NotDelegated(name.to_owned()))?;
+            all.extend(before.holders.set());
+            let of = format!("{name}, by targets version {}", targets.head.version);
+            signers.push(Signers::new(of, &before.holders, &targets.labels));
+        }
         let review = RoleReview {
             delegator: Some(Delegator { version: targets.head.version, signed }),
             signers,
             ..self.explained(&new, &last, changes, new.other.clone())
         };
-        let signers = delegation.holders.set();
-        Ok(Reviewed { releases, ..reviewed(self.file, signers, review) })
+        Ok(Reviewed { releases, ..reviewed(self.file, all, review) })
     }
 
     /// The last version of a top-level role.

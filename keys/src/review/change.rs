@@ -1,10 +1,10 @@
 //! What a request changes, one change a value: a sentence for people, an object for programs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use countersign_metadata::release::Blob;
-use countersign_metadata::{KeyId, Release};
+use countersign_metadata::{KeyId, Product, Release, Version};
 use serde::Serialize;
 
 use super::facts::{difference, facts};
@@ -107,6 +107,15 @@ pub enum Change {
         /// What it was.
         release: Box<Release>,
     },
+    /// Nodes must leave a version, or need not any more.
+    Revoked {
+        /// The product.
+        role: String,
+        /// The version.
+        version: Version,
+        /// Whether it is revoked from now on; else it was.
+        now: bool,
+    },
     /// A file of the repository gets a new version.
     FileVersion {
         /// Its name.
@@ -166,6 +175,12 @@ impl fmt::Display for Change {
             Self::ReleaseRemoved { release } => {
                 let Release { product, version, platform, .. } = &**release;
                 write!(f, "- release {product} {version} for {platform} is taken back")
+            }
+            Self::Revoked { role, version, now: true } => {
+                write!(f, "! {role} {version} is REVOKED: nodes must leave it")
+            }
+            Self::Revoked { role, version, now: false } => {
+                write!(f, "! {role} {version}, revoked before, is NO LONGER revoked")
             }
             Self::FileVersion { file, from: Some(from), to } => {
                 write!(f, "~ {}: version {from} becomes {to}", printable(file))
@@ -236,6 +251,21 @@ pub(crate) fn delegations(
     });
     let gone = before.keys().filter(|role| !after.contains_key(*role));
     changed.chain(gone.map(|role| Change::DelegationRemoved { role: role.clone() })).collect()
+}
+
+/// Changes of what is revoked.
+pub(crate) fn revocations(
+    product: &Product,
+    before: &BTreeSet<Version>,
+    after: &BTreeSet<Version>,
+) -> Vec<Change> {
+    let change = |version: &Version, now| Change::Revoked {
+        role: product.to_string(),
+        version: version.clone(),
+        now,
+    };
+    let new = after.difference(before).map(|version| change(version, true));
+    new.chain(before.difference(after).map(|version| change(version, false))).collect()
 }
 
 /// Changes of releases.

@@ -79,13 +79,14 @@ pub fn review(request: &SigningRequest, pinned: Option<&PinnedRoot>) -> Result<R
     let message = request.message();
     let digest = Sha256::of(&message);
     match &request.subject {
-        RequestSubject::Role { role, payload, roots, last, delegator } => {
+        RequestSubject::Role { role, payload, roots, last, delegator, targets } => {
             let asked = case::Asked {
                 role,
                 payload: &payload.0,
                 roots,
                 last: last.as_ref().map(|b| b.0.as_slice()),
                 delegator: delegator.as_ref().map(|b| b.0.as_slice()),
+                targets: targets.as_ref().map(|b| b.0.as_slice()),
             };
             case::review(&asked, pinned)
         }

@@ -1,9 +1,9 @@
 //! The targets role: the top-level one, which delegates to products, and a product's, which lists releases.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use countersign_metadata::release::Blob;
-use countersign_metadata::{KeyId, Product, PublicKey, Release, Sha256};
+use countersign_metadata::{KeyId, Product, PublicKey, Release, Sha256, Version};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -20,6 +20,8 @@ pub(crate) struct Targets {
     pub(crate) delegations: BTreeMap<String, Delegation>,
     /// Releases by target path.
     pub(crate) releases: BTreeMap<String, Target>,
+    /// Versions that nodes must leave.
+    pub(crate) revoked: BTreeSet<Version>,
     pub(crate) labels: Labels,
     pub(crate) other: Other,
 }
@@ -49,6 +51,8 @@ struct RawTargets {
     labels: Labels,
     #[serde(default, rename = "x-countersign-minisign")]
     minisign: BTreeMap<KeyId, PublicKey>,
+    #[serde(default, rename = "x-countersign-revoked")]
+    revoked: BTreeSet<Version>,
     #[serde(flatten)]
     other: Other,
 }
@@ -113,7 +117,14 @@ impl Role for Targets {
             let target = release(what, &path, target)?;
             releases.insert(path, target);
         }
-        Ok(Self { head: raw.head, delegations, releases, labels: raw.labels, other: raw.other })
+        Ok(Self {
+            head: raw.head,
+            delegations,
+            releases,
+            revoked: raw.revoked,
+            labels: raw.labels,
+            other: raw.other,
+        })
     }
 
     fn head(&self) -> &Head {

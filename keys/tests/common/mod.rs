@@ -2,6 +2,7 @@
 #![expect(dead_code, reason = "each test program uses its own part of the fixture")]
 
 pub(crate) mod program;
+pub(crate) mod stock;
 
 use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::Engine;
@@ -206,6 +207,7 @@ pub(crate) fn raw_request(
             roots: roots.iter().cloned().map(Bytes).collect(),
             last: last.map(Bytes),
             delegator: delegator.map(Bytes),
+            targets: None,
         },
     }
 }

@@ -9,6 +9,7 @@ use countersign_metadata::request::SigningRequest;
 /// A directory with key files in it.
 pub(crate) struct Desk {
     dir: tempfile::TempDir,
+    environment: Vec<(&'static str, PathBuf)>,
 }
 
 /// How a run of the program ended.
@@ -43,7 +44,16 @@ impl Ended {
 
 impl Desk {
     pub(crate) fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
+        Self { dir: tempfile::tempdir().unwrap(), environment: Vec::new() }
+    }
+
+    /// Sets a variable for the programs that are run on the desk.
+    pub(crate) fn set(&mut self, name: &'static str, value: &Path) {
+        self.environment.push((name, value.to_owned()));
+    }
+
+    pub(crate) fn environment(&self) -> Vec<(&'static str, PathBuf)> {
+        self.environment.clone()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -71,6 +81,7 @@ impl Desk {
         let mut command = Command::new("setsid");
         command.arg("--wait").arg(env!("CARGO_BIN_EXE_countersign-keys"));
         command.args(words.split(' ')).current_dir(self.dir.path()).env_remove("COUNTERSIGN_KEY");
+        command.env_remove("SSH_AUTH_SOCK").envs(self.environment());
         command
     }
 

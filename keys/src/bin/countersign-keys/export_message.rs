@@ -19,7 +19,8 @@ then one of
   signify-openbsd -S -s bob.sec -m node.signed -x node.sig
   openssl pkeyutl -sign -rawin -inkey carol.pem -in node.signed -out node.sig      (Ed25519)
   openssl dgst -sha256 -sign dave.pem -out node.sig node.signed                    (P-256)
-  pkcs11-tool --module LIB --login --sign -m ECDSA-SHA256 -i node.signed -o node.sig
+  openssl dgst -sha256 -binary -out node.digest node.signed &&
+    pkcs11-tool --module LIB --login --sign -m ECDSA -i node.digest -o node.sig     (P-256)
 and then countersign-keys import-signature.";
 
 /// Write the exact bytes that a request asks to sign, after explaining them

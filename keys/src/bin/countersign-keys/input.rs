@@ -90,7 +90,7 @@ pub(crate) fn keep_pin(root: Option<&PinnedRoot>, beside: Option<&Path>) {
     let Some(root) = root else { return };
     let Some(key) = beside else {
         return tell(
-            "This first root is not pinned: there is no file to pin it beside. Keep it, and give it with --root.",
+            "This first root is not pinned: there is no file to pin it beside (--public NAME.pub names one).",
         );
     };
     if PinnedRoot::beside(key).is_ok_and(|old| old.is_some()) {

@@ -34,7 +34,10 @@ pub(crate) struct KeyArgs {
     /// Your secret key: a file (minisign, or PEM PKCS#8), ssh-agent:NAME.pub, ssh-agent:SHA256:…, or
     /// pkcs11:token=…;object=…?module-path=…
     #[arg(long, value_name = "KEY", env = "COUNTERSIGN_KEY")]
-    pub(crate) key: Place,
+    key: Place,
+    /// Its public half, for a key in an agent or a token: must be the same key; the pinned root lies beside it
+    #[arg(long, value_name = "NAME.pub")]
+    public: Option<PathBuf>,
     #[command(flatten)]
     password: PasswordSource,
 }
@@ -66,8 +69,8 @@ impl FromStr for Place {
 }
 
 impl Place {
-    /// The file beside which its pinned root lies; a key without a file has none.
-    pub(crate) fn file(&self) -> Option<&Path> {
+    /// The file that it is named by.
+    fn file(&self) -> Option<&Path> {
         match self {
             Self::File(path) => Some(path),
             Self::Agent(name) if !name.starts_with(FINGERPRINT) => Some(Path::new(name)),
@@ -79,14 +82,29 @@ impl Place {
 impl KeyArgs {
     /// Opens the key. Asks for the password on the terminal where the key is sealed and no other source is given.
     pub(crate) fn open(&self) -> Result<SecretKey, Failure> {
-        let key = match &self.key {
+        let mut key = match &self.key {
             Place::File(path) => self.file(path),
             Place::Agent(name) => in_agent(name),
             Place::Token(uri) => self.in_token(uri),
         }?;
-        let stem = self.key.file().and_then(Path::file_stem).and_then(|s| s.to_str());
+        if let Some(path) = &self.public {
+            let found = public(path)?;
+            if found.key != *key.public() {
+                let what = format!("{} is not the public half of this key", path.display());
+                return Err(Failure::new(Exit::Secret, what).hint("name the right one of the two"));
+            }
+            if !found.label().is_empty() {
+                key = key.labelled(found.label());
+            }
+        }
+        let stem = self.beside().and_then(Path::file_stem).and_then(|s| s.to_str());
         let stem = stem.unwrap_or_default();
         Ok(if key.label().is_empty() { key.labelled(stem) } else { key })
+    }
+
+    /// The file beside which its pinned root lies, if it has any.
+    pub(crate) fn beside(&self) -> Option<&Path> {
+        self.public.as_deref().or(self.key.file())
     }
 
     fn file(&self, path: &Path) -> Result<SecretKey, Failure> {

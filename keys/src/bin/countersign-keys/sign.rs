@@ -70,20 +70,21 @@ impl Args {
         answer(self.output.as_ref(), &signed.signature)?;
         self.tell_rebuild(&reviewed, &signed);
         if self.root.is_none() {
-            keep_pin(signed.pin.as_ref(), self.key.key.file());
+            keep_pin(signed.pin.as_ref(), self.key.beside());
         }
         Ok(Exit::Done)
     }
 
     fn judge(&self, request: &SigningRequest) -> Result<Option<PinnedRoot>, Failure> {
-        let pinned = pinned(self.root.as_deref(), self.key.key.file())?;
+        let pinned = pinned(self.root.as_deref(), self.key.beside())?;
         if pinned.is_some() || !self.trust_first_root {
             return Ok(pinned);
         }
         let first = PinnedRoot::trust_first(request).map_err(refused)?;
-        let beside = self.key.key.file().ok_or_else(|| {
-            Failure::new(Exit::Usage, "there is no file to pin the first root beside")
-                .hint("give the root that you trust with --root")
+        let beside = self.key.beside().ok_or_else(|| {
+            Failure::new(Exit::Usage, "there is no file to pin the first root beside").hint(
+                "name the key's public half with --public, or the root that you trust with --root",
+            )
         })?;
         let path = first.save(beside, Overwrite::Never).map_err(failed)?;
         tell(&format!("Pinned the first root seen: {}", path.display()));
