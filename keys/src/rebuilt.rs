@@ -1,6 +1,8 @@
 //! What a keyholder shows for a release: an own rebuild, bound to exactly this release, or a signed word that
 //! there was none.
 
+use std::collections::BTreeSet;
+
 use countersign_metadata::attestation::{self, VerifiedAttestation, VerifiedVerdict};
 use countersign_metadata::dsse::Envelope;
 use countersign_metadata::statement::{Outcome, Statement, Summary};
@@ -24,7 +26,8 @@ pub(crate) enum Evidence {
 /// What stands behind a signature of the request by `key`.
 ///
 /// # Errors
-/// The key has no say, or a release is added and there is no verdict by this very key that exactly its bytes came out.
+/// The key has no say, or a release is added and there is no verdict by a key of this keyholder's that exactly its bytes
+/// came out of exactly its environment.
 pub(crate) fn evidence(
     reviewed: &Reviewed,
     key: &PublicKey,
@@ -36,16 +39,24 @@ pub(crate) fn evidence(
             Review::Role(_) => Refused::NotASigner(reviewed.title.clone()),
         });
     }
-    match (reviewed.releases(), rebuilds) {
-        ([], _) => Ok(Evidence::NothingToRebuild),
-        (releases, Rebuilds::WithoutRebuild) => {
+    let mut own = BTreeSet::from([*key]);
+    let verdicts = match rebuilds {
+        _ if reviewed.releases().is_empty() => return Ok(Evidence::NothingToRebuild),
+        Rebuilds::WithoutRebuild => {
             let message = Sha256::of(&reviewed.message);
-            serde_json::to_vec(&waiver(releases, key, message))
+            return serde_json::to_vec(&waiver(reviewed.releases(), key, message))
                 .map(Evidence::Waived)
-                .map_err(|e| Refused::malformed("the waiver", e))
+                .map_err(|e| Refused::malformed("the waiver", e));
         }
-        ([release], Rebuilds::Verdicts(verdicts)) => own_rebuild(release, verdicts, key),
-        (several, Rebuilds::Verdicts(_)) => Err(Refused::SeveralReleases(several.len())),
+        Rebuilds::Verdicts(verdicts) => verdicts,
+        Rebuilds::OfKeyring(verdicts, keyring) => {
+            own.extend(keyring);
+            verdicts
+        }
+    };
+    match reviewed.releases() {
+        [release] => own_rebuild(release, verdicts, &own),
+        several => Err(Refused::SeveralReleases(several.len())),
     }
 }
 
@@ -53,12 +64,12 @@ pub(crate) fn evidence(
 fn own_rebuild(
     release: &Release,
     verdicts: &[Vec<u8>],
-    key: &PublicKey,
+    own: &BTreeSet<PublicKey>,
 ) -> Result<Evidence, Refused> {
     let name = release.target_path();
     let mut refused = Refused::NotRebuilt(name.clone());
     for bytes in verdicts {
-        match verdict(bytes, release, key) {
+        match verdict(bytes, release, own) {
             Ok(found) => return Ok(Evidence::Rebuilt(Box::new(found))),
             Err(reason) => refused = Refused::Verdict { release: name.clone(), reason },
         }
@@ -69,13 +80,13 @@ fn own_rebuild(
 fn verdict(
     bytes: &[u8],
     release: &Release,
-    key: &PublicKey,
+    own: &BTreeSet<PublicKey>,
 ) -> Result<(Envelope, VerifiedVerdict), String> {
     let verified = attestation::verify(bytes, release).map_err(|e| e.to_string())?;
     let VerifiedAttestation::Verdict(verdict) = verified else {
         return Err("it says how something was built, not that it was rebuilt".to_owned());
     };
-    if verdict.rebuilder() != key {
+    if !own.contains(verdict.rebuilder()) {
         return Err(format!("{} signed it, not your key", verdict.rebuilder()));
     }
     match verdict.outcome() {
@@ -84,7 +95,7 @@ fn verdict(
         Outcome::DidNotBuild { .. } => return Err("it did not build".to_owned()),
     }
     let envelope: Envelope = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
-    let payload = envelope.verify(key).map_err(|e| e.to_string())?;
+    let payload = envelope.verify(verdict.rebuilder()).map_err(|e| e.to_string())?;
     let said: Statement<Summary> = serde_json::from_slice(&payload).map_err(|e| e.to_string())?;
     let environment = said.predicate.countersign.environment;
     if environment != release.environment {

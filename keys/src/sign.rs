@@ -1,5 +1,7 @@
 //! The act of signing: only what was reviewed, only by a key that has a say, and a release only when rebuilt.
 
+use std::collections::BTreeSet;
+
 use countersign_metadata::attestation::VerifiedVerdict;
 use countersign_metadata::dsse::{self, Envelope};
 use countersign_metadata::request::{Bytes, FORMAT, RequestSubject, Signature, SigningRequest};
@@ -12,8 +14,10 @@ use crate::{Refused, SecretKey, minisig};
 
 /// What a keyholder has to show for the releases in a request.
 pub enum Rebuilds {
-    /// Verdicts about own rebuilds: DSSE envelopes as files.
+    /// Verdicts about own rebuilds, by the key that signs: DSSE envelopes as files.
     Verdicts(Vec<Vec<u8>>),
+    /// The same, by the key that signs or by another of the keyholder's own: one key, one purpose.
+    OfKeyring(Vec<Vec<u8>>, BTreeSet<PublicKey>),
     /// Nothing: a second signature, over a waiver, says so.
     WithoutRebuild,
 }
@@ -32,7 +36,7 @@ pub struct Signed {
 ///
 /// # Errors
 /// The key is not one of the role's, or the statement speaks for another; a release is added and `rebuilds` holds
-/// no verdict by this very key that exactly its bytes came out; or the key does not sign.
+/// no verdict by a key of this keyholder's that exactly its bytes came out; or the key does not sign.
 pub fn sign(reviewed: &Reviewed, key: &SecretKey, rebuilds: &Rebuilds) -> Result<Signed, Refused> {
     let evidence = evidence(reviewed, key.public(), rebuilds)?;
     let bytes = key.sign_bytes(&reviewed.message)?;

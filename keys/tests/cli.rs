@@ -78,7 +78,8 @@ fn a_release_is_signed_with_the_own_verdict_or_without_rebuild_by_name() {
     assert_eq!(signed["rebuilt"]["payloadType"], "application/vnd.in-toto+json");
     let without = sign(" --without-rebuild");
     assert!(without.err.contains("WITHOUT a rebuild"), "{}", without.err);
-    without.done();
+    let signed: Value = serde_json::from_str(&without.done()).unwrap();
+    assert_eq!(signed["waiver"]["payloadType"], "application/vnd.in-toto+json");
 
     desk.put("bob.json", verdict(&release, &repo.bob, Outcome::Reproduced));
     desk.run("attest --key alice.key bob.json").failed(6, "speaks for");
@@ -87,6 +88,13 @@ fn a_release_is_signed_with_the_own_verdict_or_without_rebuild_by_name() {
         common::envelope(&verdict(&release, &repo.bob, Outcome::Reproduced), &repo.bob),
     );
     sign(" --rebuilt bob.dsse.json --rebuilt bob.dsse.json").failed(6, "not your key");
+    // A key of hers that signs nothing but verdicts.
+    desk.put("bob.pub", &repo.bob.files.public);
+    desk.put("carol.pub", &repo.carol.files.public);
+    sign(" --rebuilt bob.dsse.json --rebuild-key carol.pub").failed(6, "not your key");
+    let keyring = sign(" --rebuilt bob.dsse.json --rebuild-key carol.pub --rebuild-key bob.pub");
+    assert!(keyring.err.contains("resting on your own rebuild"), "{}", keyring.err);
+    keyring.done();
 }
 
 #[test]

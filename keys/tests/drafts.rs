@@ -4,45 +4,214 @@
 
 mod common;
 
-use common::{Holder, Repo};
+use std::collections::BTreeMap;
+use std::error::Error;
+
+use common::{Holder, Repo, release};
 use countersign_keys::pin::PinnedRoot;
 use countersign_keys::review::review;
 use countersign_keys::sign::{Rebuilds, sign};
-use countersign_metadata::authoring::{self, Draft, Plan};
+use countersign_metadata::authoring::{
+    self, Draft, Expiry, OnlineSigner, Plan, Publication, Published, Rotation,
+};
+use countersign_metadata::release::Blob;
+use countersign_metadata::request::{FORMAT, Signature, SigningRequest};
+use countersign_metadata::trust::{Source, SourceError};
+use countersign_metadata::{Release, Sha256};
+
+/// A repository that is drafted and published in memory; `said` is what keyholders were shown about each role.
+#[derive(Default)]
+struct Site {
+    files: BTreeMap<String, Vec<u8>>,
+    said: BTreeMap<String, String>,
+}
+
+impl Source for &Site {
+    fn fetch(&mut self, path: &str, _max_bytes: u64) -> Result<Option<Vec<u8>>, SourceError> {
+        Ok(self.files.get(path).cloned())
+    }
+}
+
+struct Online<'a>(&'a Holder);
+
+impl OnlineSigner for Online<'_> {
+    fn sign(
+        &mut self,
+        request: &SigningRequest,
+    ) -> Result<Signature, Box<dyn Error + Send + Sync>> {
+        let message = request.message();
+        Ok(Signature {
+            format: FORMAT,
+            message: Sha256::of(&message),
+            key: *self.0.key(),
+            label: String::new(),
+            signature: self.0.raw(&message),
+            minisig: None,
+            rebuilt: None,
+            waiver: None,
+        })
+    }
+}
+
+const EXPIRES: &str = "2099-01-01T00:00:00Z";
+
+fn holder(h: &Holder) -> authoring::Holder {
+    authoring::Holder { label: h.name.to_owned(), key: *h.key() }
+}
+
+impl Site {
+    fn new(repo: &Repo, bins: Option<u32>) -> Self {
+        let plan = Plan {
+            products: vec!["demo".parse().unwrap()],
+            keyholders: repo.three().map(holder).to_vec(),
+            threshold: 2,
+            online: holder(&repo.online),
+            expires: EXPIRES.parse().unwrap(),
+        };
+        let mut site = Self::default();
+        let draft = match bins {
+            None => Draft::init(&plan).unwrap(),
+            Some(bins) => Draft::init_with_bins(&plan, Some(bins.try_into().unwrap())).unwrap(),
+        };
+        site.publish(&draft, &[&repo.alice, &repo.carol], &repo.online);
+        site
+    }
+
+    fn published(&self) -> Option<Published> {
+        Published::read(&mut { self }).unwrap()
+    }
+
+    /// Every keyholder reviews and signs every role, judging by the published root or by the one just signed.
+    fn publish(&mut self, draft: &Draft, by: &[&Holder], online: &Holder) {
+        let published = self.published();
+        let mut accepted: Vec<Vec<_>> = draft.parts().iter().map(|_| Vec::new()).collect();
+        for holder in by {
+            let root = self.files.get("metadata/1.root.json").cloned();
+            let mut pinned =
+                root.map(|root| PinnedRoot::published(root).unwrap_or_else(|e| panic!("{e}")));
+            for (part, accepted) in draft.parts().iter().zip(&mut accepted) {
+                let json = serde_json::to_vec(part.request()).unwrap();
+                let request = serde_json::from_slice(&json).unwrap();
+                let reviewed = review(&request, pinned.as_ref());
+                let reviewed = reviewed.unwrap_or_else(|e| panic!("{}: {e}", part.role()));
+                let shown = reviewed.get().words("2026-11-20T00:00:00Z".parse().unwrap());
+                assert!(!shown.contains("does not know"), "{shown}");
+                self.said.insert(part.role().to_owned(), shown);
+                let signed = sign(&reviewed, &holder.secret, &Rebuilds::WithoutRebuild);
+                let signed = signed.unwrap_or_else(|e| panic!("{}: {e}", part.role()));
+                assert_eq!(signed.signature.waiver.is_some(), !part.releases().is_empty());
+                accepted.push(part.accept(signed.signature).unwrap());
+                pinned = pinned.or(signed.pin);
+            }
+        }
+        let signed = draft.parts().iter().zip(&accepted).map(|(p, a)| p.complete(a).unwrap());
+        let expires = EXPIRES.parse().unwrap();
+        let expiry = Expiry { snapshot: expires, timestamp: expires, renew: expires };
+        let made = Publication::prepare(
+            published.as_ref(),
+            signed.collect(),
+            expiry,
+            &mut { &*self },
+            &mut Online(online),
+        );
+        let made = made.unwrap();
+        self.files.extend(made.files().iter().cloned());
+        self.files.insert("metadata/timestamp.json".to_owned(), made.timestamp().to_vec());
+        self.files.extend(made.after().cloned());
+    }
+
+    fn release(&mut self, repo: &Repo, release: &Release) {
+        let mut published = self.published().unwrap();
+        published.load_bin_of(release, &mut { &*self }).unwrap();
+        let served = Blob { sha256: Sha256::of(b"served"), length: 6 };
+        let draft = Draft::release(&published, release, served, EXPIRES.parse().unwrap()).unwrap();
+        self.publish(&draft, &[&repo.alice, &repo.bob], &repo.online);
+    }
+
+    fn revoke(&mut self, repo: &Repo, version: &str) {
+        let product = "demo".parse().unwrap();
+        let mut published = self.published().unwrap();
+        published.load_bins(&product, &mut { &*self }).unwrap();
+        let version = version.parse().unwrap();
+        let draft = Draft::revoke(&published, &product, &version, EXPIRES.parse().unwrap());
+        self.publish(&draft.unwrap(), &[&repo.alice, &repo.bob], &repo.online);
+    }
+
+    fn said(&self, role: &str, part: &str) {
+        let said = &self.said[role];
+        assert!(said.contains(part), "{part}\n\n{said}");
+    }
+}
 
 #[test]
-fn a_new_repository_is_signed_by_two_of_three_keyholders() {
+fn a_new_repository_is_signed_by_two_of_three_keyholders_and_releases_and_revokes() {
     let repo = Repo::new();
-    let holder = |h: &Holder| authoring::Holder { label: h.name.to_owned(), key: *h.key() };
-    let plan = Plan {
-        products: vec!["demo".parse().unwrap()],
-        keyholders: repo.three().map(holder).to_vec(),
-        threshold: 2,
-        online: holder(&repo.online),
-        expires: "2099-01-01T00:00:00Z".parse().unwrap(),
-    };
-    let draft = Draft::init(&plan).unwrap();
-    let roles: Vec<_> = draft.parts().iter().map(|part| part.role().to_owned()).collect();
-    assert_eq!(roles, ["root", "targets", "demo"]);
+    let mut site = Site::new(&repo, None);
+    assert_eq!(site.said.keys().collect::<Vec<_>>(), ["demo", "root", "targets"]);
+    site.release(&repo, &release("1.0.0"));
+    site.said("demo", "+ release demo 1.0.0 for linux-x86_64");
+    site.revoke(&repo, "1.0.0");
+    site.said("demo", "! demo 1.0.0 is REVOKED: nodes must leave it");
+}
 
-    // Each keyholder signs all three in turn, judging the later two by the root that was signed first.
-    let mut accepted: Vec<Vec<_>> = roles.iter().map(|_| Vec::new()).collect();
-    for holder in [&repo.alice, &repo.carol] {
-        let mut pinned: Option<PinnedRoot> = None;
-        for (part, accepted) in draft.parts().iter().zip(&mut accepted) {
-            let json = serde_json::to_vec(part.request()).unwrap();
-            let request = serde_json::from_slice(&json).unwrap();
-            let reviewed = review(&request, pinned.as_ref()).unwrap_or_else(|e| panic!("{e}"));
-            let shown = reviewed.get().words("2026-11-20T00:00:00Z".parse().unwrap());
-            assert!(!shown.contains("does not know"), "{shown}");
-            let rebuilds = Rebuilds::Verdicts(Vec::new());
-            let signed = sign(&reviewed, &holder.secret, &rebuilds);
-            let signed = signed.unwrap_or_else(|e| panic!("{e}"));
-            accepted.push(part.accept(signed.signature).unwrap());
-            pinned = pinned.or(signed.pin);
-        }
-    }
-    for (part, accepted) in draft.parts().iter().zip(&accepted) {
-        part.complete(accepted).unwrap();
+#[test]
+fn a_whole_circle_is_replaced_and_both_circles_understand_what_they_sign() {
+    let repo = Repo::new();
+    let mut site = Site::new(&repo, None);
+    site.release(&repo, &release("1.0.0"));
+    let [dave, erin] = ["dave", "erin"].map(Holder::new);
+    let rotation = Rotation {
+        add: [&dave, &erin].map(holder).to_vec(),
+        remove: ["alice", "bob", "carol"].map(str::to_owned).to_vec(),
+        threshold: None,
+        online: None,
+        products: Vec::new(),
+        renew: false,
+        expires: EXPIRES.parse().unwrap(),
+    };
+    let draft = Draft::rotate(&site.published().unwrap(), &rotation).unwrap();
+    site.publish(&draft, &[&repo.alice, &repo.bob, &dave, &erin], &repo.online);
+    site.said("root", "+ root: dave");
+    site.said("root", "- root: alice");
+    site.said("targets", "by the DRAFT of root version 2");
+    site.said("demo", "a DRAFT that its keyholders have not signed yet");
+    site.said("demo", "It follows version 2 (signed as it must be");
+    // From here on the new circle is alone.
+    let next = Repo { alice: dave, bob: erin, ..repo };
+    site.release(&next, &release("1.1.0"));
+    site.said("demo", "+ release demo 1.1.0");
+}
+
+#[test]
+fn bins_and_their_index_are_explained_and_a_release_in_the_wrong_bin_is_refused() {
+    let repo = Repo::new();
+    let mut site = Site::new(&repo, Some(16));
+    site.said("demo", "keeps its releases in 16 bins");
+    site.said("demo.index", "Delegated by demo version 1, a DRAFT");
+    let one = release("1.0.0");
+    site.release(&repo, &one);
+    site.said("demo.index", "lists 1.0.0 for linux-x86_64");
+    let bin = site.said.keys().find(|r| r.starts_with("demo.") && *r != "demo.index").unwrap();
+    let bin = bin.clone();
+    site.said(&bin, "+ release demo 1.0.0 for linux-x86_64");
+    site.said(&bin, "Delegated by demo version 1, signed by its keyholders");
+    site.release(&repo, &release("1.1.0"));
+    site.revoke(&repo, "1.0.0");
+    site.said("demo.index", "1.0.0 is REVOKED");
+
+    // The same bytes, asked for as another bin.
+    let mut published = site.published().unwrap();
+    let two = release("2.0.0");
+    published.load_bin_of(&two, &mut { &site }).unwrap();
+    let served = Blob { sha256: Sha256::of(b"served"), length: 6 };
+    let draft = Draft::release(&published, &two, served, EXPIRES.parse().unwrap()).unwrap();
+    let part = draft.parts().iter().find(|p| p.role() != "demo.index").unwrap();
+    let json = serde_json::to_string(part.request()).unwrap();
+    let other = if part.role() == "demo.0" { "demo.1" } else { "demo.0" };
+    for wrong in [other, "demo.g", "demo.16", "demo.index"] {
+        let bent = json.replace(&format!("{:?}", part.role()), &format!("{wrong:?}"));
+        let root = PinnedRoot::published(site.files["metadata/1.root.json"].clone());
+        let root = root.unwrap_or_else(|e| panic!("{e}"));
+        assert!(review(&serde_json::from_str(&bent).unwrap(), Some(&root)).is_err(), "{wrong}");
     }
 }

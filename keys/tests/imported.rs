@@ -98,10 +98,10 @@ fn raw_signatures_of_pkcs11_tool_are_taken_in_for_both_kinds_of_key() {
     let mut desk = Desk::new();
     let library = token(&mut desk);
     // EdDSA takes the message (pkcs11-tool: up to 1024 bytes of it), bare ECDSA takes the digest.
-    for (name, kind, mechanism, id) in
+    for (name, kind, mechanism, number) in
         [("ed25519", "EC:edwards25519", "EDDSA", 1), ("p256", "EC:prime256v1", "ECDSA", 2)]
     {
-        token_key(&desk, &library, name, kind, id);
+        token_key(&desk, &library, name, kind, number);
         desk.run(&format!("import --label {name} {name}.public -o {name}.pub")).done();
         let public = std::fs::read_to_string(desk.path(&format!("{name}.pub"))).unwrap();
         let key = PublicKey::from_file_text(&public).unwrap();
@@ -121,7 +121,7 @@ fn raw_signatures_of_pkcs11_tool_are_taken_in_for_both_kinds_of_key() {
         stock(&desk, "openssl dgst -sha256 -binary -out digest message", b"").done();
         let input = if mechanism == "ECDSA" { "digest" } else { "message" };
         let sign = format!(
-            "{tool} --login --pin {PIN} --sign --label {name} -m {mechanism} -i {input} -o raw"
+            "{tool} --login --pin {PIN} --sign --id 0{number} -m {mechanism} -i {input} -o raw"
         );
         stock(&desk, &sign, b"").done();
         let take = format!("import-signature --request root.json --public {name}.pub raw");

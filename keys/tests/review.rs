@@ -364,3 +364,31 @@ fn text_that_plays_with_the_terminal_is_spelled_out() {
     assert!(text.contains("bob\\u{202e}ecila"), "{text}");
     assert!(text.contains("does not know: a field"), "{text}");
 }
+
+#[test]
+fn a_root_with_a_p256_key_is_explained_though_its_bytes_hold_line_ends() {
+    let repo = Repo::new();
+    let pem = include_str!("../../metadata/src/key/test-vectors/p256.pem");
+    let key = countersign_metadata::PublicKey::from_file_text(pem).unwrap();
+    let mut root = repo.root1();
+    let id = key.id().to_string();
+    root["keys"][&id] = key.to_tuf();
+    root["x-countersign-labels"][&id] = "Dora".into();
+    root["roles"]["root"]["keyids"].as_array_mut().unwrap().push(id.clone().into());
+    let asked = request("root", &root, &[], None, None);
+    let countersign_metadata::request::RequestSubject::Role { payload, .. } = &asked.subject else {
+        panic!()
+    };
+    assert!(payload.0.contains(&b'\n'), "TUF signs the PEM as it is");
+    let reviewed = review(&asked, None).unwrap_or_else(|e| panic!("{e}"));
+    let text = words(&reviewed);
+    assert!(text.contains(&format!("+ root: Dora, key id {id} may sign")), "{text}");
+    // The same key under another identifier, or in another wrapping, is not the key that was compared.
+    let mut bent = root.clone();
+    bent["keys"][&id]["keyval"]["public"] =
+        pem.replace("Dgtz", "Dgtz\n").replace('\n', "\n ").into();
+    let wrapped = review(&request("root", &bent, &[], None, None), None);
+    assert!(wrapped.is_ok(), "white space in PEM is no other key");
+    bent["keys"][&id]["keyval"]["public"] = repo.alice.key().to_pem().into();
+    assert!(review(&request("root", &bent, &[], None, None), None).is_err());
+}

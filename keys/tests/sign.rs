@@ -191,3 +191,35 @@ fn nothing_that_is_printed_holds_the_secret() {
     assert!(!printed.contains(&hex::encode(&seed)) && !printed.contains(&base64[90..110]));
     assert!(!printed.contains(&format!("{seed:?}")[1..60]));
 }
+
+#[test]
+fn a_rebuild_in_another_environment_does_not_stand_for_this_release() {
+    let asked = Asked::new();
+    let mut other = asked.release.clone();
+    other.environment.sha256 = Sha256::of(b"another environment");
+    let own = verdict(&other, &asked.repo.alice, Outcome::Reproduced);
+    let own = attest(&own, &asked.repo.alice.secret).unwrap();
+    let reason = asked.refused(serde_json::to_vec(&own).unwrap());
+    assert!(reason.contains("in another environment"), "{reason}");
+}
+
+#[test]
+fn who_signs_without_a_rebuild_signs_that_too() {
+    let asked = Asked::new();
+    let alice = &asked.repo.alice;
+    let signed = sign(&asked.reviewed, &alice.secret, &Rebuilds::WithoutRebuild);
+    let signature = signed.unwrap_or_else(|e| panic!("{e}")).signature;
+    assert!(signature.rebuilt.is_none());
+    let waiver = signature.waiver.unwrap();
+    let releases = std::slice::from_ref(&asked.release);
+    countersign_metadata::waiver::verify(&waiver, alice.key(), signature.message, releases)
+        .unwrap();
+    let other = [release("2.0.0")];
+    countersign_metadata::waiver::verify(&waiver, alice.key(), signature.message, &other)
+        .unwrap_err();
+    // Where nothing is released there is nothing to waive.
+    let root = request("root", &asked.repo.root1(), &[], None, None);
+    let reviewed = review(&root, None).unwrap_or_else(|e| panic!("{e}"));
+    let signed = sign(&reviewed, &alice.secret, &Rebuilds::WithoutRebuild);
+    assert!(signed.unwrap_or_else(|e| panic!("{e}")).signature.waiver.is_none());
+}

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use countersign_metadata::request::Bytes;
+use countersign_metadata::trust::product_of;
 use countersign_metadata::{Product, PublicKey, Release, Sha256};
 use serde_json::Value;
 
@@ -10,7 +11,7 @@ use super::chain::{Chain, role_of};
 use super::change::{self, Change};
 use super::file::TufFile;
 use super::last::{Last, follows};
-use super::role::{Before, Delegator, RoleReview, Signers};
+use super::role::{Before, RoleReview, Signers};
 use super::roles::{Head, Listing, Role, Root};
 use super::targets::{Delegation, Targets};
 use super::{Review, Reviewed};
@@ -40,8 +41,11 @@ pub(super) fn review(asked: &Asked<'_>, pinned: Option<&PinnedRoot>) -> Result<R
         "root" => case.root(),
         "targets" => case.targets(),
         "snapshot" | "timestamp" => case.listing(),
-        product => {
-            let product: Product = product
+        role => {
+            if let Some(product) = product_of(role) {
+                return case.below(&product);
+            }
+            let product: Product = role
                 .parse()
                 .map_err(|e| Refused::malformed("the request", format!("its role: {e}")))?;
             case.product(&product)
@@ -87,10 +91,10 @@ fn beginning(file: &TufFile, root: &Root) -> Result<RoleReview, Refused> {
     })
 }
 
-struct Case<'a> {
-    asked: &'a Asked<'a>,
-    file: &'a TufFile,
-    chain: &'a Chain,
+pub(super) struct Case<'a> {
+    pub(super) asked: &'a Asked<'a>,
+    pub(super) file: &'a TufFile,
+    pub(super) chain: &'a Chain,
 }
 
 impl Case<'_> {
@@ -125,8 +129,8 @@ impl Case<'_> {
             let field = format!("the release {path:?} outside of its product's role");
             return Err(Refused::Unexplained { what: self.file.what().to_owned(), field });
         }
-        if !new.revoked.is_empty() {
-            let field = "revocations outside of their product's role".to_owned();
+        if !new.revoked.is_empty() || !new.index.is_empty() {
+            let field = "revocations or an index outside of their product's role".to_owned();
             return Err(Refused::Unexplained { what: self.file.what().to_owned(), field });
         }
         let last = self.last::<Targets>("targets")?;
@@ -195,73 +199,6 @@ impl Case<'_> {
         self.by_root(role, review)
     }
 
-    fn product(&self, product: &Product) -> Result<Reviewed, Refused> {
-        let name = product.as_str();
-        let new = Targets::of(self.file)?;
-        if !new.delegations.is_empty() {
-            let field = "delegations of its own".to_owned();
-            return Err(Refused::Unexplained { what: self.file.what().to_owned(), field });
-        }
-        if let Some(foreign) = new.releases.values().find(|t| t.release.product != *product) {
-            let field = format!("a release of {}", foreign.release.product);
-            return Err(Refused::Unexplained { what: self.file.what().to_owned(), field });
-        }
-        let delegator = self.asked.delegator;
-        let delegator = delegator.ok_or_else(|| Refused::NotDelegated(name.to_owned()))?;
-        let delegator =
-            TufFile::published("the targets role in the request", "targets", delegator)?;
-        let signed = delegator.verify(&self.chain.authority("targets")?);
-        // A delegation may still be a draft where nothing is compared with it (a product's first version), or
-        // where the published delegation comes along to prove what was last.
-        let mut published = None;
-        let signed = match (signed, self.asked.last, self.asked.targets) {
-            (Ok(_), _, _) => true,
-            (Err(_), None, _) => false,
-            (Err(error), Some(_), None) => return Err(error),
-            (Err(_), Some(_), Some(bytes)) => {
-                let file = TufFile::published("the published targets", "targets", bytes)?;
-                file.verify(&self.chain.authority("targets")?)?;
-                published = Some(file);
-                false
-            }
-        };
-        let targets = Targets::of(&delegator)?;
-        let delegation = targets.delegations.get(name);
-        let delegation = delegation.ok_or_else(|| Refused::NotDelegated(name.to_owned()))?;
-        let last = match self.asked.last {
-            None => Last::None,
-            Some(bytes) => {
-                let file = TufFile::published(&format!("the last {name}"), name, bytes)?;
-                file.verify(&published.as_ref().unwrap_or(&delegator).delegates(name)?)?;
-                Last::Verified(Targets::of(&file)?)
-            }
-        };
-        follows(name, &new.head, last.version())?;
-        let none = BTreeMap::new();
-        let old = last.verified().map_or(&none, |old| &old.releases);
-        let mut changes = change::releases(old, &new.releases);
-        let never = BTreeSet::new();
-        let revoked = last.verified().map_or(&never, |old| &old.revoked);
-        changes.extend(change::revocations(product, revoked, &new.revoked));
-        let releases = changes.iter().filter_map(added).cloned().collect();
-        let mut signers = vec![Signers::new(name.to_owned(), &delegation.holders, &targets.labels)];
-        let mut all = delegation.holders.set();
-        if let Some(published) = published {
-            let targets = Targets::of(&published)?;
-            let before = targets.delegations.get(name);
-            let before = before.ok_or_else(|| Refused::NotDelegated(name.to_owned()))?;
-            all.extend(before.holders.set());
-            let of = format!("{name}, by targets version {}", targets.head.version);
-            signers.push(Signers::new(of, &before.holders, &targets.labels));
-        }
-        let review = RoleReview {
-            delegator: Some(Delegator { version: targets.head.version, signed }),
-            signers,
-            ..self.explained(&new, &last, changes, new.other.clone())
-        };
-        Ok(Reviewed { releases, ..reviewed(self.file, all, review) })
-    }
-
     /// The last version of a top-level role.
     fn last<R: Role>(&self, role: &str) -> Result<Last<R>, Refused> {
         let Some(bytes) = self.asked.last else { return Ok(Last::None) };
@@ -275,7 +212,7 @@ impl Case<'_> {
         })
     }
 
-    fn explained<R: Role>(
+    pub(super) fn explained<R: Role>(
         &self,
         new: &R,
         last: &Last<R>,
@@ -315,7 +252,11 @@ impl Case<'_> {
     }
 }
 
-fn reviewed(file: &TufFile, signers: BTreeSet<PublicKey>, review: RoleReview) -> Reviewed {
+pub(super) fn reviewed(
+    file: &TufFile,
+    signers: BTreeSet<PublicKey>,
+    review: RoleReview,
+) -> Reviewed {
     Reviewed {
         message: file.message().to_vec(),
         signers,
@@ -326,7 +267,7 @@ fn reviewed(file: &TufFile, signers: BTreeSet<PublicKey>, review: RoleReview) ->
     }
 }
 
-fn added(change: &Change) -> Option<&Release> {
+pub(super) fn added(change: &Change) -> Option<&Release> {
     match change {
         Change::ReleaseAdded { release, .. } | Change::ReleaseChanged { release, .. } => {
             Some(release)

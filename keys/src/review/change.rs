@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use countersign_metadata::release::Blob;
-use countersign_metadata::{KeyId, Product, Release, Version};
+use countersign_metadata::{KeyId, Platform, Product, Release, Version};
 use serde::Serialize;
 
 use super::facts::{difference, facts};
@@ -116,6 +116,28 @@ pub enum Change {
         /// Whether it is revoked from now on; else it was.
         now: bool,
     },
+    /// A product keeps its releases in bins, or in its own role.
+    Bins {
+        /// The product.
+        role: String,
+        /// How many bins there were.
+        from: Option<u32>,
+        /// How many there are from now on.
+        to: Option<u32>,
+    },
+    /// An index lists a release as one that a node may want next, or no longer.
+    Listed {
+        /// The index.
+        role: String,
+        /// The platform.
+        platform: Platform,
+        /// The release's version.
+        version: Version,
+        /// Its barrier.
+        follows: Option<Version>,
+        /// Whether it is listed from now on; else it was.
+        now: bool,
+    },
     /// A file of the repository gets a new version.
     FileVersion {
         /// Its name.
@@ -181,6 +203,17 @@ impl fmt::Display for Change {
             }
             Self::Revoked { role, version, now: false } => {
                 write!(f, "! {role} {version}, revoked before, is NO LONGER revoked")
+            }
+            Self::Bins { role, from, to } => {
+                let bins = |count: &Option<u32>| {
+                    count.map_or("its own role".to_owned(), |n| format!("{n} bins"))
+                };
+                write!(f, "~ {role} keeps its releases in {} (before: {})", bins(to), bins(from))
+            }
+            Self::Listed { role, platform, version, follows, now } => {
+                let (sign, said) = if *now { ("+", "lists") } else { ("-", "no longer lists") };
+                write!(f, "{sign} {role} {said} {version} for {platform}")?;
+                follows.iter().try_for_each(|v| write!(f, ", for nodes at {v} or later"))
             }
             Self::FileVersion { file, from: Some(from), to } => {
                 write!(f, "~ {}: version {from} becomes {to}", printable(file))

@@ -31,6 +31,11 @@ impl TufFile {
         Ok(this)
     }
 
+    /// The role that it was read as.
+    pub(crate) fn role(&self) -> &str {
+        self.file.role()
+    }
+
     pub(crate) fn what(&self) -> &str {
         &self.what
     }

@@ -3,12 +3,14 @@
 //! Nothing in a request is believed: the chain of roots is walked from the one that the keyholder pinned, the last
 //! version and the delegation are verified, and what cannot be explained is refused.
 
+mod bins;
 mod case;
 mod chain;
 mod change;
 mod facts;
 pub(crate) mod file;
 mod last;
+mod product;
 mod role;
 pub(crate) mod roles;
 mod statement;

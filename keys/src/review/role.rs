@@ -72,10 +72,12 @@ pub enum Before {
     },
 }
 
-/// The targets role that delegates to a product.
+/// The role that delegates to this one: targets to a product, a product to its bins and index.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Delegator {
+    /// Which.
+    pub role: String,
     /// Its version.
     pub version: u64,
     /// Whether its own keyholders have signed it; before its publication they may not have.

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use countersign_metadata::release::Blob;
+use countersign_metadata::trust::Index;
 use countersign_metadata::{KeyId, Product, PublicKey, Release, Sha256, Version};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::bins::{Below, RawBelow};
 use super::file::TufFile;
 use super::roles::{
     Head, Holders, Labels, Other, RawHolders, Role, all_used, holders, keys, written,
@@ -18,6 +20,10 @@ use crate::Refused;
 pub(crate) struct Targets {
     pub(crate) head: Head,
     pub(crate) delegations: BTreeMap<String, Delegation>,
+    /// A product's index and bins.
+    pub(crate) below: Option<Below>,
+    /// What an index lists.
+    pub(crate) index: Index,
     /// Releases by target path.
     pub(crate) releases: BTreeMap<String, Target>,
     /// Versions that nodes must leave.
@@ -47,6 +53,8 @@ struct RawTargets {
     head: Head,
     targets: BTreeMap<String, RawTarget>,
     delegations: Option<RawDelegations>,
+    #[serde(default, rename = "x-countersign-index")]
+    index: Index,
     #[serde(default, rename = "x-countersign-labels")]
     labels: Labels,
     #[serde(default, rename = "x-countersign-minisign")]
@@ -61,7 +69,7 @@ struct RawTargets {
 #[serde(deny_unknown_fields)]
 struct RawDelegations {
     keys: BTreeMap<KeyId, Value>,
-    roles: Vec<RawDelegation>,
+    roles: Vec<Value>,
 }
 
 #[derive(Deserialize)]
@@ -95,9 +103,19 @@ impl Role for Targets {
         let what = file.what();
         written(what, &raw.minisign)?;
         let mut delegations = BTreeMap::new();
-        if let Some(raw) = raw.delegations {
+        let mut below = None;
+        let product = Some(file.role()).filter(|role| *role != "targets");
+        if let (Some(product), Some(raw)) = (product, &raw.delegations) {
+            let keys = keys(what, raw.keys.clone())?;
+            let roles = raw.roles.iter().map(|role| read::<RawBelow>(what, role));
+            let roles = roles.collect::<Result<Vec<_>, _>>()?;
+            below = Below::of(what, product, &keys, roles)?;
+            all_used(what, &keys, below.iter().map(|b| &b.holders))?;
+        } else if let Some(raw) = raw.delegations {
             let keys = keys(what, raw.keys)?;
-            for RawDelegation { name, keyids, threshold, paths, terminating } in raw.roles {
+            for role in &raw.roles {
+                let RawDelegation { name, keyids, threshold, paths, terminating } =
+                    read(what, role)?;
                 let raw = RawHolders { keyids, threshold };
                 let holders = holders(what, name.as_str(), &keys, raw)?;
                 let below = format!("{name}/");
@@ -120,6 +138,8 @@ impl Role for Targets {
         Ok(Self {
             head: raw.head,
             delegations,
+            below,
+            index: raw.index,
             releases,
             revoked: raw.revoked,
             labels: raw.labels,
@@ -130,6 +150,10 @@ impl Role for Targets {
     fn head(&self) -> &Head {
         &self.head
     }
+}
+
+fn read<T: serde::de::DeserializeOwned>(what: &str, value: &Value) -> Result<T, Refused> {
+    T::deserialize(value).map_err(|e| Refused::malformed(what, e))
 }
 
 /// A release that says exactly what its signed `custom` field says, and nothing besides.

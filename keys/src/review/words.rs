@@ -32,13 +32,13 @@ impl fmt::Display for Words<'_> {
         writeln!(f, "Role {role}, version {version}")?;
         self.before(f)?;
         if let Some(delegator) = &self.review.delegator {
-            let version = delegator.version;
+            let (role, version) = (&delegator.role, delegator.version);
             let how = if delegator.signed {
                 "signed by its keyholders"
             } else {
                 "a DRAFT that its keyholders have not signed yet"
             };
-            writeln!(f, "  Delegated by targets version {version}, {how}.")?;
+            writeln!(f, "  Delegated by {role} version {version}, {how}.")?;
         }
         writeln!(f, "What changes:")?;
         if self.review.changes.is_empty() {

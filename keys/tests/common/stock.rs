@@ -26,6 +26,7 @@ fn installed(program: &str) {
         "ssh-agent" | "ssh-add" | "ssh-keygen" => "openssh-client",
         other => panic!("no test uses {other}"),
     };
+    #[expect(clippy::disallowed_methods, reason = "the search path is no secret")]
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).any(|dir| dir.join(program).is_file());
     assert!(found, "this test needs the program {program}: apt-get install {package}");
@@ -100,6 +101,6 @@ pub(crate) fn token_key(desk: &Desk, library: &std::path::Path, name: &str, kind
         "{tool} --login --pin {PIN} --keypairgen --key-type {kind} --label {name} --id {id:02x}"
     );
     stock(desk, &make, b"").done();
-    let read = format!("{tool} --read-object --type pubkey --label {name} -o {name}.public");
+    let read = format!("{tool} --read-object --type pubkey --id {id:02x} -o {name}.public");
     stock(desk, &read, b"").done();
 }

@@ -20,7 +20,7 @@ then one of
   openssl pkeyutl -sign -rawin -inkey carol.pem -in node.signed -out node.sig      (Ed25519)
   openssl dgst -sha256 -sign dave.pem -out node.sig node.signed                    (P-256)
   openssl dgst -sha256 -binary -out node.digest node.signed &&
-    pkcs11-tool --module LIB --login --sign -m ECDSA -i node.digest -o node.sig     (P-256)
+    pkcs11-tool --module LIB --login --sign --id 01 -m ECDSA -i node.digest -o node.sig     (P-256)
 and then countersign-keys import-signature.";
 
 /// Write the exact bytes that a request asks to sign, after explaining them

@@ -13,7 +13,7 @@ const EXAMPLES: &str = "\
 Examples:
   countersign-keys import --label Alice ~/.ssh/id_ed25519.pub -o alice.pub
   openssl pkey -in bob.pem -pubout | countersign-keys import --label Bob /dev/stdin -o bob.pub
-  pkcs11-tool --read-object --type pubkey --label root -o carol.der
+  pkcs11-tool --module LIB --read-object --type pubkey --id 01 -o carol.der
   countersign-keys import --label Carol carol.der -o carol.pub
 
 Reads public keys of minisign, signify, OpenSSH (Ed25519, nistp256) and SPKI (PEM or DER).";

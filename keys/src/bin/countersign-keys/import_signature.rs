@@ -38,6 +38,9 @@ pub(crate) struct Args {
     /// Your signed verdict about your own rebuild of the release
     #[arg(long, value_name = "VERDICT.dsse.json", conflicts_with = "without_rebuild")]
     rebuilt: Vec<PathBuf>,
+    /// Your other key, which signs your verdicts
+    #[arg(long, value_name = "NAME.pub", requires = "rebuilt")]
+    rebuild_key: Vec<PathBuf>,
     /// The release was not rebuilt: needs --waiver
     #[arg(long, requires = "waiver")]
     without_rebuild: bool,
@@ -63,7 +66,7 @@ impl Args {
         let raw = |path: &Path| store::read(path, MAX_RAW).map_err(failed);
         let signature = raw(&self.signature)?;
         let waiver = self.waiver.as_deref().map(raw).transpose()?;
-        let rebuilds = rebuilds(self.without_rebuild, &self.rebuilt)?;
+        let rebuilds = rebuilds(self.without_rebuild, &self.rebuilt, &self.rebuild_key)?;
         let signed =
             import(&reviewed, &found.key, &label, &signature, waiver.as_deref(), &rebuilds)
                 .map_err(refused)?;
@@ -77,10 +80,16 @@ impl Args {
 }
 
 /// What the keyholder shows for a release.
-pub(crate) fn rebuilds(without: bool, rebuilt: &[PathBuf]) -> Result<Rebuilds, Failure> {
+pub(crate) fn rebuilds(
+    without: bool,
+    rebuilt: &[PathBuf],
+    keys: &[PathBuf],
+) -> Result<Rebuilds, Failure> {
     if without {
         return Ok(Rebuilds::WithoutRebuild);
     }
     let read = |path: &PathBuf| store::read(path, limit::ATTESTATION).map_err(failed);
-    rebuilt.iter().map(read).collect::<Result<_, _>>().map(Rebuilds::Verdicts)
+    let verdicts = rebuilt.iter().map(read).collect::<Result<_, _>>()?;
+    let keyring = keys.iter().map(|path| Ok(public(path)?.key)).collect::<Result<_, Failure>>()?;
+    Ok(Rebuilds::OfKeyring(verdicts, keyring))
 }

@@ -17,6 +17,8 @@ const EXAMPLES: &str = "\
 Examples:
   countersign-keys sign --key alice.key root.request.json -o alice.root.sig.json
   countersign-keys sign --key alice.key --rebuilt MINE/verdict.dsse.json node.request.json
+  countersign-keys sign --key alice.key --rebuilt MINE/verdict.dsse.json --rebuild-key alice-rebuilds.pub \\
+    node.request.json
   countersign-keys sign --key ssh-agent:~/.ssh/id_ed25519.pub --root 1.root.json node.request.json
   countersign-keys sign --key 'pkcs11:token=Alice;object=root?module-path=/usr/lib/softhsm/libsofthsm2.so' \\
     --root 1.root.json node.request.json
@@ -42,6 +44,9 @@ pub(crate) struct Args {
     /// Your signed verdict about your own rebuild of the release
     #[arg(long, value_name = "VERDICT.dsse.json", conflicts_with = "without_rebuild")]
     rebuilt: Vec<PathBuf>,
+    /// Your other key, which signs your verdicts
+    #[arg(long, value_name = "NAME.pub", requires = "rebuilt")]
+    rebuild_key: Vec<PathBuf>,
     /// Sign a release that you have not rebuilt; a second signature says so
     #[arg(long)]
     without_rebuild: bool,
@@ -61,7 +66,7 @@ impl Args {
         let pinned = self.judge(&request)?;
         let reviewed = review(&request, pinned.as_ref()).map_err(refused)?;
         tell(&reviewed.get().words(jiff::Timestamp::now()));
-        let rebuilds = rebuilds(self.without_rebuild, &self.rebuilt)?;
+        let rebuilds = rebuilds(self.without_rebuild, &self.rebuilt, &self.rebuild_key)?;
         if !self.yes && !confirmed("Sign this?")? {
             return Err(Failure::new(Exit::Verdict, "you did not say yes: nothing was signed"));
         }
