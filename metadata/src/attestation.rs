@@ -1,11 +1,12 @@
 //! Verdicts about a release, verified: who reproduced it, who saw other bytes.
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::dsse::{BadEnvelope, Envelope};
 use crate::statement::{
-    Outcome, PROVENANCE, Provenance, Rebuild, STATEMENT, SUMMARY, Statement, Summary,
-    VerificationResult, identity_key, subject,
+    BUILD_TYPE, Digests, Outcome, POLICY, PROVENANCE, Provenance, Rebuild, STATEMENT, SUMMARY,
+    Statement, Summary, VerificationResult, identity_key, subject,
 };
 use crate::{PublicKey, Release, Sha256};
 
@@ -62,20 +63,48 @@ pub enum VerifiedAttestation {
 /// # Errors
 /// The signature does not verify, or the statement is about something else.
 pub fn verify(envelope: &[u8], release: &Release) -> Result<VerifiedAttestation, BadEnvelope> {
-    let malformed = |e: serde_json::Error| BadEnvelope::Statement(e.to_string());
-    let wrong = |what: &str| BadEnvelope::Statement(what.to_owned());
     let envelope: Envelope = serde_json::from_slice(envelope).map_err(malformed)?;
+    let named = claimed_signer(&envelope.claimed_payload()?)?;
+    let key = identity_key(&named).ok_or_else(|| wrong("it names no key"))?;
+    let payload = envelope.verify(&key)?;
+    Ok(match bind(&payload, release)? {
+        Says::Provenance(provenance) => VerifiedAttestation::Provenance(key, provenance),
+        Says::Verdict { at, rebuild } => {
+            VerifiedAttestation::Verdict(VerifiedVerdict { rebuilder: key, at, rebuild })
+        }
+    })
+}
+
+/// What a statement says about a release.
+#[derive(Clone, Debug)]
+pub enum Says {
+    /// A rebuilder's verdict.
+    Verdict {
+        /// When the rebuilder says that it happened.
+        at: jiff::Timestamp,
+        /// What was rebuilt, and with what result.
+        rebuild: Rebuild,
+    },
+    /// How a builder says that it made the artifact.
+    Provenance(Box<Provenance>),
+}
+
+/// The signer that a payload names, unverified: only good for finding out whose key to verify with.
+pub(crate) fn claimed_signer(payload: &[u8]) -> Result<String, BadEnvelope> {
     let claimed: Statement<serde_json::Value> =
-        serde_json::from_slice(&envelope.claimed_payload()?).map_err(malformed)?;
+        serde_json::from_slice(payload).map_err(malformed)?;
     let named = match claimed.predicate_type.as_str() {
         SUMMARY => claimed.predicate.pointer("/verifier/id"),
         PROVENANCE => claimed.predicate.pointer("/runDetails/builder/id"),
         other => return Err(wrong(&format!("predicate type {other:?} is not known"))),
     };
-    let key =
-        named.and_then(|id| identity_key(id.as_str()?)).ok_or_else(|| wrong("it names no key"))?;
-    let payload = envelope.verify(&key)?;
+    named.and_then(|id| id.as_str()).map(str::to_owned).ok_or_else(|| wrong("it names no signer"))
+}
 
+/// Holds a statement against `release`: its subject, and every part of its predicate that the release also states.
+pub(crate) fn bind(payload: &[u8], release: &Release) -> Result<Says, BadEnvelope> {
+    let claimed: Statement<serde_json::Value> =
+        serde_json::from_slice(payload).map_err(malformed)?;
     if claimed.kind != STATEMENT {
         return Err(wrong("not an in-toto Statement v1"));
     }
@@ -83,13 +112,53 @@ pub fn verify(envelope: &[u8], release: &Release) -> Result<VerifiedAttestation,
         return Err(wrong("it is about another artifact"));
     }
     if claimed.predicate_type == PROVENANCE {
-        let statement: Statement<Provenance> =
-            serde_json::from_slice(&payload).map_err(malformed)?;
-        return Ok(VerifiedAttestation::Provenance(key, Box::new(statement.predicate)));
+        let provenance =
+            serde_json::from_slice::<Statement<Provenance>>(payload).map_err(malformed)?.predicate;
+        check_provenance(&provenance, release)?;
+        return Ok(Says::Provenance(Box::new(provenance)));
     }
-    let Summary { time_verified, verification_result, countersign: rebuild, .. } =
-        serde_json::from_slice::<Statement<Summary>>(&payload).map_err(malformed)?.predicate;
-    let passed = verification_result == VerificationResult::Passed;
+    if claimed.predicate_type != SUMMARY {
+        return Err(wrong(&format!("predicate type {:?} is not known", claimed.predicate_type)));
+    }
+    let summary =
+        serde_json::from_slice::<Statement<Summary>>(payload).map_err(malformed)?.predicate;
+    check_summary(&summary, release)?;
+    let Summary { time_verified: at, countersign: rebuild, .. } = summary;
+    Ok(Says::Verdict { at, rebuild })
+}
+
+fn check_provenance(provenance: &Provenance, release: &Release) -> Result<(), BadEnvelope> {
+    let definition = &provenance.build_definition;
+    if definition.build_type != BUILD_TYPE {
+        return Err(wrong(&format!("build type {:?} is not known", definition.build_type)));
+    }
+    let asked = json!({
+        "product": release.product,
+        "version": release.version,
+        "platform": release.platform,
+        "recipe": release.recipe,
+        "lock": release.lock,
+    });
+    if definition.external_parameters != asked {
+        return Err(wrong("it built another product, version, platform, recipe or lock"));
+    }
+    // The lock pins the other inputs. The environment may be another: that is worth knowing, not refusing.
+    let source = Digests { sha256: release.source.sha256 };
+    if !definition.resolved_dependencies.iter().any(|resource| resource.digest == source) {
+        return Err(wrong("it built another source"));
+    }
+    Ok(())
+}
+
+fn check_summary(summary: &Summary, release: &Release) -> Result<(), BadEnvelope> {
+    let rebuild = &summary.countersign;
+    if summary.policy.uri != POLICY {
+        return Err(wrong(&format!("policy {:?} is not known", summary.policy.uri)));
+    }
+    if summary.resource_uri != release.target_path() {
+        return Err(wrong("its subject and its resource are not the same"));
+    }
+    let passed = summary.verification_result == VerificationResult::Passed;
     if passed != (rebuild.outcome == Outcome::Reproduced) {
         return Err(wrong("its result and its outcome disagree"));
     }
@@ -98,5 +167,13 @@ pub fn verify(envelope: &[u8], release: &Release) -> Result<VerifiedAttestation,
     {
         return Err(wrong("it rebuilt another recipe, lock or source"));
     }
-    Ok(VerifiedAttestation::Verdict(VerifiedVerdict { rebuilder: key, at: time_verified, rebuild }))
+    Ok(())
+}
+
+fn malformed(error: serde_json::Error) -> BadEnvelope {
+    BadEnvelope::Statement(error.to_string())
+}
+
+fn wrong(what: &str) -> BadEnvelope {
+    BadEnvelope::Statement(what.to_owned())
 }

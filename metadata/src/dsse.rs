@@ -24,7 +24,8 @@ pub struct Envelope {
 /// One signature of an envelope.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EnvelopeSignature {
-    /// A hint only: which key may have signed.
+    /// A hint only: which key may have signed. Optional in DSSE; Sigstore's tools leave it out.
+    #[serde(default)]
     pub keyid: String,
     /// Base64 of the signature.
     pub sig: String,

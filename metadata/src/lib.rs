@@ -14,6 +14,8 @@ pub mod name;
 pub mod node;
 pub mod release;
 pub mod request;
+#[cfg(feature = "sigstore")]
+pub mod sigstore;
 pub mod statement;
 pub mod threshold;
 pub mod trust;

@@ -1,0 +1,44 @@
+//! As much DER as a certificate of a private Sigstore instance needs.
+
+/// A value with its tag and length.
+pub(crate) fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let content = parts.concat();
+    let length = content.len();
+    let mut out = vec![tag];
+    match length {
+        0..0x80 => out.push(length as u8),
+        0x80..0x100 => out.extend([0x81, length as u8]),
+        _ => out.extend([0x82, (length >> 8) as u8, length as u8]),
+    }
+    [out, content].concat()
+}
+
+/// A `SEQUENCE`.
+pub(crate) fn seq(parts: &[&[u8]]) -> Vec<u8> {
+    der(0x30, parts)
+}
+
+/// An `OBJECT IDENTIFIER`, given as it is encoded.
+pub(crate) fn oid(encoded: &[u8]) -> Vec<u8> {
+    der(6, &[encoded])
+}
+
+/// An X.509 extension.
+pub(crate) fn extension(id: &[u8], critical: bool, value: &[u8]) -> Vec<u8> {
+    let critical = if critical { der(1, &[&[0xff]]) } else { Vec::new() };
+    seq(&[&oid(id), &critical, &der(4, &[value])])
+}
+
+/// `sha256`, `ecdsa-with-SHA256` and friends, as encoded.
+pub(crate) mod id {
+    pub(crate) const ECDSA_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
+    pub(crate) const COMMON_NAME: &[u8] = &[0x55, 4, 3];
+    pub(crate) const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
+    pub(crate) const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
+    pub(crate) const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x25];
+    pub(crate) const CODE_SIGNING: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 3];
+    /// Fulcio's issuer, 1.3.6.1.4.1.57264.1.8.
+    pub(crate) const ISSUER: &[u8] = &[0x2b, 6, 1, 4, 1, 0x83, 0xbf, 0x30, 1, 8];
+    /// RFC 6962's list of SCTs, 1.3.6.1.4.1.11129.2.4.2.
+    pub(crate) const SCT_LIST: &[u8] = &[0x2b, 6, 1, 4, 1, 0xd6, 0x79, 2, 4, 2];
+}

@@ -1,0 +1,234 @@
+//! A private Sigstore instance in memory: certificate authority, certificate transparency log, Rekor v1.
+//!
+//! It signs what real services would sign, with keys made for the test. Written from RFC 5280, RFC 6962 and Rekor's
+//! documentation, not from the library under test.
+
+use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use countersign_metadata::dsse::{IN_TOTO, pae};
+use countersign_metadata::sigstore::{MEDIA_TYPE, Signer};
+use countersign_metadata::{PublicKey, Sha256};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::der::{der, extension, id, oid, seq};
+
+/// When everything was signed: 2026-01-01T12:00:00Z.
+pub(crate) const SIGNED_AT: i64 = 1_767_268_800;
+
+/// A P-256 key pair.
+pub(crate) struct Pair(EcdsaKeyPair);
+
+impl Pair {
+    pub(crate) fn new() -> Self {
+        Self(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap())
+    }
+
+    pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
+        self.0.sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec()
+    }
+
+    pub(crate) fn public(&self) -> PublicKey {
+        PublicKey::p256(self.0.public_key().as_ref()).unwrap()
+    }
+
+    fn spki(&self) -> Vec<u8> {
+        let der: PublicKeyX509Der<'_> = self.0.public_key().as_der().unwrap();
+        der.as_ref().to_vec()
+    }
+}
+
+/// The services of an instance.
+pub(crate) struct Instance {
+    authority: Pair,
+    certificates: Pair,
+    rekor: Pair,
+}
+
+impl Instance {
+    pub(crate) fn new() -> Self {
+        Self { authority: Pair::new(), certificates: Pair::new(), rekor: Pair::new() }
+    }
+
+    /// Its `trusted_root.json`.
+    pub(crate) fn trusted_root(&self) -> Vec<u8> {
+        let log = |pair: &Pair| {
+            let spki = pair.spki();
+            json!({
+                "baseUrl": "https://log.example",
+                "hashAlgorithm": "SHA2_256",
+                "publicKey": {
+                    "rawBytes": STANDARD.encode(&spki),
+                    "keyDetails": "PKIX_ECDSA_P256_SHA_256",
+                    "validFor": { "start": "2025-01-01T00:00:00Z" },
+                },
+                "logId": { "keyId": STANDARD.encode(Sha256::of(&spki).as_bytes()) },
+            })
+        };
+        let root = json!({
+            "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
+            "tlogs": [log(&self.rekor)],
+            "certificateAuthorities": [{
+                "subject": { "organization": "example", "commonName": "authority" },
+                "uri": "https://authority.example",
+                "certChain": { "certificates": [{ "rawBytes": STANDARD.encode(self.root_certificate()) }] },
+                "validFor": { "start": "2025-01-01T00:00:00Z" },
+            }],
+            "ctlogs": [log(&self.certificates)],
+            "timestampAuthorities": [],
+        });
+        serde_json::to_vec(&root).unwrap()
+    }
+
+    /// A keyless bundle: a fresh key, its certificate for `signer`, the signature, its log entry.
+    pub(crate) fn keyless(&self, signer: &Signer, statement: &impl Serialize) -> Value {
+        let pair = Pair::new();
+        let certificate = self.leaf(&pair, signer);
+        let verifier = pem("CERTIFICATE", &certificate);
+        let material = json!({ "certificate": { "rawBytes": STANDARD.encode(certificate) } });
+        self.logged(&pair, &verifier, material, statement)
+    }
+
+    /// A bundle signed with a managed key, and its log entry.
+    pub(crate) fn key_signed(&self, pair: &Pair, statement: &impl Serialize) -> Value {
+        let verifier = pem("PUBLIC KEY", &pair.spki());
+        self.logged(pair, &verifier, json!({ "publicKey": { "hint": "any" } }), statement)
+    }
+
+    fn logged(
+        &self,
+        pair: &Pair,
+        verifier: &str,
+        mut material: Value,
+        statement: &impl Serialize,
+    ) -> Value {
+        let payload = serde_json::to_vec(statement).unwrap();
+        let signature = STANDARD.encode(pair.sign(&pae(IN_TOTO, &payload)));
+        material["tlogEntries"] = json!([self.entry(&payload, &signature, verifier)]);
+        json!({
+            "mediaType": MEDIA_TYPE,
+            "verificationMaterial": material,
+            "dsseEnvelope": {
+                "payload": STANDARD.encode(&payload),
+                "payloadType": IN_TOTO,
+                "signatures": [{ "sig": signature }],
+            },
+        })
+    }
+
+    /// An entry of kind `dsse` 0.0.1, the only leaf of its log.
+    fn entry(&self, payload: &[u8], signature: &str, verifier: &str) -> Value {
+        let hash = json!({ "algorithm": "sha256", "value": Sha256::of(payload) });
+        let body = json!({
+            "apiVersion": "0.0.1",
+            "kind": "dsse",
+            "spec": {
+                "envelopeHash": hash,
+                "payloadHash": hash,
+                "signatures": [{ "signature": signature, "verifier": STANDARD.encode(verifier) }],
+            },
+        });
+        let body = serde_json::to_vec(&body).unwrap();
+        let log = Sha256::of(&self.rekor.spki());
+        // Members in the order of canonical JSON.
+        let promised = json!({
+            "body": STANDARD.encode(&body), "integratedTime": SIGNED_AT, "logID": log, "logIndex": 0,
+        });
+        let promise = self.rekor.sign(&serde_json::to_vec(&promised).unwrap());
+        // RFC 6962, section 2.1: the tree of one leaf.
+        let root = STANDARD.encode(Sha256::of(&[&[0], body.as_slice()].concat()).as_bytes());
+        let note = format!("log.example\n1\n{root}\n");
+        let signed = [&log.as_bytes()[..4], &self.rekor.sign(note.as_bytes())].concat();
+        let checkpoint = format!("{note}\n\u{2014} log.example {}\n", STANDARD.encode(signed));
+        json!({
+            "logIndex": "0",
+            "logId": { "keyId": STANDARD.encode(log.as_bytes()) },
+            "kindVersion": { "kind": "dsse", "version": "0.0.1" },
+            "integratedTime": SIGNED_AT.to_string(),
+            "inclusionPromise": { "signedEntryTimestamp": STANDARD.encode(promise) },
+            "inclusionProof": {
+                "logIndex": "0", "rootHash": root, "treeSize": "1", "hashes": [],
+                "checkpoint": { "envelope": checkpoint },
+            },
+            "canonicalizedBody": STANDARD.encode(&body),
+        })
+    }
+
+    fn root_certificate(&self) -> Vec<u8> {
+        let is_authority = extension(id::BASIC_CONSTRAINTS, true, &seq(&[&der(1, &[&[0xff]])]));
+        let validity = [utc("250101000000Z"), utc("350101000000Z")].concat();
+        let to_sign = certificate_body(&validity, &name(), &self.authority.spki(), &is_authority);
+        certificate(&to_sign, &self.authority)
+    }
+
+    /// A short-lived certificate with its SCT.
+    fn leaf(&self, pair: &Pair, signer: &Signer) -> Vec<u8> {
+        // GeneralName: a URI is [6], an e-mail address [1].
+        let tag = if signer.identity.contains("://") { 0x86 } else { 0x81 };
+        let identity = seq(&[&der(tag, &[signer.identity.as_bytes()])]);
+        let extensions = [
+            extension(id::EXTENDED_KEY_USAGE, false, &seq(&[&oid(id::CODE_SIGNING)])),
+            extension(id::SUBJECT_ALT_NAME, true, &identity),
+            extension(id::ISSUER, false, &der(0x0c, &[signer.issuer.as_bytes()])),
+        ]
+        .concat();
+        let validity = [utc("260101115500Z"), utc("260101120500Z")].concat();
+        let body =
+            |extensions: &[u8]| certificate_body(&validity, &seq(&[]), &pair.spki(), extensions);
+        let sct = self.sct(&body(&extensions));
+        let list = der(4, &[&prefixed(&prefixed(&sct))]);
+        let extensions = [extensions, extension(id::SCT_LIST, false, &list)].concat();
+        certificate(&body(&extensions), &self.authority)
+    }
+
+    /// RFC 6962, sections 3.2 and 3.3: a timestamp over the certificate as it is without the timestamp.
+    fn sct(&self, body: &[u8]) -> Vec<u8> {
+        let at = (SIGNED_AT as u64 * 1000).to_be_bytes();
+        let issuer = Sha256::of(&self.authority.spki());
+        let length = &(body.len() as u32).to_be_bytes()[1..];
+        let signed = [&[0, 0][..], &at, &[0, 1], issuer.as_bytes(), length, body, &[0, 0]].concat();
+        let signature = prefixed(&self.certificates.sign(&signed));
+        let log = Sha256::of(&self.certificates.spki());
+        [&[0][..], log.as_bytes(), &at, &[0, 0], &[4, 3], &signature].concat()
+    }
+}
+
+fn certificate_body(validity: &[u8], subject: &[u8], spki: &[u8], extensions: &[u8]) -> Vec<u8> {
+    seq(&[
+        &der(0xa0, &[&der(2, &[&[2]])]),
+        &der(2, &[&[1]]),
+        &seq(&[&oid(id::ECDSA_SHA256)]),
+        &name(),
+        &seq(&[validity]),
+        subject,
+        spki,
+        &der(0xa3, &[&seq(&[extensions])]),
+    ])
+}
+
+fn certificate(body: &[u8], authority: &Pair) -> Vec<u8> {
+    let signature = der(3, &[&[0], &authority.sign(body)]);
+    seq(&[body, &seq(&[&oid(id::ECDSA_SHA256)]), &signature])
+}
+
+fn name() -> Vec<u8> {
+    seq(&[&der(0x31, &[&seq(&[&oid(id::COMMON_NAME), &der(0x0c, &[b"authority"])])])])
+}
+
+fn utc(time: &str) -> Vec<u8> {
+    der(0x17, &[time.as_bytes()])
+}
+
+/// TLS's `opaque<0..2^16-1>`.
+fn prefixed(bytes: &[u8]) -> Vec<u8> {
+    [&(bytes.len() as u16).to_be_bytes(), bytes].concat()
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let lines: Vec<_> = text.as_bytes().chunks(64).map(|l| str::from_utf8(l).unwrap()).collect();
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+}
