@@ -5,14 +5,20 @@
 //! -----BEGIN ENCRYPTED PRIVATE KEY-----    sealed: PBKDF2 or scrypt, then AES-CBC or AES-GCM
 //! ```
 
+use aws_lc_rs::rand;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
 use countersign_metadata::PublicKey;
+use pkcs8::der::ErrorKind;
+use pkcs8::der::asn1::OctetStringRef;
+use pkcs8::der::pem::LineEnding;
 use pkcs8::pkcs5::EncryptionScheme;
+use pkcs8::pkcs5::pbes2::Parameters;
 use pkcs8::{EncryptedPrivateKeyInfoRef, SecretDocument};
 use zeroize::Zeroizing;
 
-use crate::keyfile::BadKeyFile;
-use crate::secret::{Password, SecretKey};
+use crate::keyfile::{BadKeyFile, NewKey, Protection};
+use crate::label::{check, public_text};
+use crate::secret::{Password, SecretKey, secret_bytes};
 
 /// What PEM begins with.
 pub const BEGIN: &str = "-----BEGIN ";
@@ -24,6 +30,50 @@ const MAX_ROUNDS: u32 = 10_000_000;
 /// What scrypt may take, in bytes: as much as for a minisign key.
 const MAX_MEMORY: u64 = 1 << 30;
 const MAX_PARALLEL: u16 = 16;
+/// What a new key is sealed with: log2(N), r, p of scrypt. OpenSSL reads no file that asks for 32 MiB, so the work
+/// lies in p.
+const SCRYPT: (u8, u32, u32) = (14, 8, 16);
+/// `PrivateKeyInfo` of a P-256 key up to its number (RFC 5208, RFC 5915): the whole is 67 bytes.
+const P256: &[u8] = &[
+    0x30, 0x41, 0x02, 0x01, 0x00, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01,
+    0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x04, 0x27, 0x30, 0x25, 0x02, 0x01,
+    0x01, 0x04, 0x20,
+];
+
+/// Makes a P-256 key pair.
+///
+/// # Errors
+/// The label breaks its line, or the system gives no random bytes.
+pub fn generate_p256(label: &str, protection: &Protection<'_>) -> Result<NewKey, BadKeyFile> {
+    check(label)?;
+    let mut der = secret_bytes::<67>();
+    der[..35].copy_from_slice(P256);
+    rand::fill(&mut der[35..]).map_err(|_| BadKeyFile::Random)?;
+    // One number in four billion is too large for the curve.
+    let Some(made) = key(der.as_slice()) else { return generate_p256(label, protection) };
+    let public = public_text(made.public(), label);
+    let (kind, document) = match protection {
+        Protection::WithoutPassword => (OPEN, SecretDocument::try_from(der.as_slice())),
+        Protection::Password(password) => (SEALED, seal(der.as_slice(), password)),
+    };
+    let unwritten = |_| BadKeyFile::Corrupt;
+    let secret = document.map_err(unwritten)?.to_pem(kind, LineEnding::LF).map_err(unwritten)?;
+    Ok(NewKey { secret, public, key: *made.public() })
+}
+
+fn seal(der: &[u8], password: &Password) -> Result<SecretDocument, pkcs8::der::Error> {
+    let (log_n, r, p) = SCRYPT;
+    let failed = |_: &dyn std::fmt::Debug| pkcs8::der::Error::from(ErrorKind::Failed);
+    let params = scrypt::Params::new(log_n, r, p).map_err(|e| failed(&e))?;
+    let (mut salt, mut iv) = ([0; 16], [0; 16]);
+    rand::fill(&mut salt).and_then(|()| rand::fill(&mut iv)).map_err(|e| failed(&e))?;
+    let scheme = Parameters::generate_scrypt_aes256cbc(params, &salt, iv);
+    let scheme = scheme.map_err(|e| failed(&e))?;
+    let sealed = scheme.encrypt(password.as_bytes(), der).map_err(|e| failed(&e))?;
+    let encrypted_data = OctetStringRef::new(&sealed)?;
+    let info = EncryptedPrivateKeyInfoRef { encryption_algorithm: scheme.into(), encrypted_data };
+    SecretDocument::encode_msg(&info)
+}
 
 /// A key file as it lies on disk: perhaps sealed.
 pub struct PemKey {
@@ -110,6 +160,24 @@ fn key(der: &[u8]) -> Option<SecretKey> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_new_p256_key_opens_with_its_password_and_no_other() {
+        let password = |text: &str| Password::new(Zeroizing::new(text.to_owned())).unwrap();
+        let open = generate_p256("alice", &Protection::WithoutPassword).unwrap();
+        let opened = PemKey::parse(&open.secret).ok().unwrap().open(None).ok().unwrap();
+        assert_eq!(*opened.public(), open.key);
+        opened.public().verify(b"m", &opened.sign_bytes(b"m").unwrap()).unwrap();
+
+        let sealed = generate_p256("alice", &Protection::Password(&password("open sesame")));
+        let sealed = sealed.unwrap();
+        let file = || PemKey::parse(&sealed.secret).ok().unwrap();
+        assert!(matches!(file().open(None).err(), Some(BadKeyFile::NeedsPassword)));
+        let wrong = file().open(Some(&password("open barley"))).err();
+        assert!(matches!(wrong, Some(BadKeyFile::WrongPassword)));
+        let opened = file().open(Some(&password("open sesame"))).ok().unwrap();
+        assert_eq!(*opened.public(), sealed.key);
+    }
 
     #[test]
     fn what_is_not_pkcs8_is_refused_by_its_name() {

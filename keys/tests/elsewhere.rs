@@ -59,6 +59,16 @@ fn keys_of_openssl_sign_open_and_sealed() {
             desk.run(&words).failed(4, "the password is wrong");
         }
     }
+    desk.run("generate ours --kind p256 --password-file password").done();
+    let asked = ask(&desk, "ours256", "ours.pub");
+    sign(&desk, "ours256", "ours.key --password-file password", &asked);
+    let unseal = "openssl pkey -in ours.key -passin file:password -pubout -out ours.public";
+    stock(&desk, unseal, b"").done();
+    let pem = std::fs::read_to_string(desk.path("ours.public")).unwrap();
+    let public = std::fs::read_to_string(desk.path("ours.pub")).unwrap();
+    let [theirs, ours] = [pem, public].map(|text| PublicKey::from_file_text(&text).unwrap());
+    assert_eq!(theirs, ours, "OpenSSL opens our key");
+
     stock(&desk, "openssl ec -in p256.pem -out sec1.pem", b"").done();
     mode(&desk.path("sec1.pem"), 0o600);
     let sec1 = desk.run("sign --yes --key sec1.pem p256.request.json");

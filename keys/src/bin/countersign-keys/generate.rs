@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use countersign_console::{Exit, Failure, Out, Progress};
 use countersign_keys::keyfile::{self, BadKeyFile};
 use countersign_keys::label::number_text;
+use countersign_keys::pkcs8;
 use countersign_keys::store::{self, Overwrite, StoreError};
 use countersign_keys::{Password, Protection};
 use serde_json::json;
@@ -17,8 +18,10 @@ Examples:
   countersign-keys generate alice
   countersign-keys generate alice --dir /media/stick --label 'Alice B.'
   countersign-keys generate online --no-password     (a key that signs unattended)
+  countersign-keys generate rebuilds --kind p256
 
-The files are minisign's: `minisign -S -l -s alice.key -m FILE` signs with the same key.";
+The files are minisign's: `minisign -S -l -s alice.key -m FILE` signs with the same key. A P-256 key is
+PEM, which OpenSSL reads.";
 
 /// Make a key pair: NAME.key (secret, mode 0600) and NAME.pub
 #[derive(clap::Args)]
@@ -32,11 +35,23 @@ pub(crate) struct Args {
     /// The key's name for people; NAME when absent
     #[arg(long)]
     label: Option<String>,
+    /// What kind of key: Ed25519 in minisign's files, or P-256 in PEM (PKCS#8)
+    #[arg(long, value_enum, default_value_t = Kind::Ed25519)]
+    kind: Kind,
     /// Leave the key unsealed: whoever reads the file has the key
     #[arg(long, conflicts_with = "PasswordSource")]
     no_password: bool,
     #[command(flatten)]
     password: PasswordSource,
+}
+
+/// Kinds of keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    /// Signs everything here; stock minisign has the same key.
+    Ed25519,
+    /// For statements that go into public logs, which take no Ed25519; stock OpenSSL has the same key.
+    P256,
 }
 
 impl Args {
@@ -62,7 +77,11 @@ impl Args {
                 password.as_ref().map(|_| Progress::spinner("deriving from the password"));
             let protection =
                 password.as_ref().map_or(Protection::WithoutPassword, Protection::Password);
-            keyfile::generate(label, &protection).map_err(|error| match error {
+            let generate = match self.kind {
+                Kind::Ed25519 => keyfile::generate,
+                Kind::P256 => pkcs8::generate_p256,
+            };
+            generate(label, &protection).map_err(|error| match error {
                 BadKeyFile::Label(_) => Failure::new(Exit::Usage, error),
                 other => Failure::new(Exit::Host, other),
             })?
@@ -75,7 +94,8 @@ impl Args {
         out.say(format!("  key id {}", made.key.id()));
         out.json(&json!({
             "secret": secret, "public": public, "label": label, "key": made.key,
-            "id": made.key.id(), "minisign": number_text(&made.key), "password": password.is_some(),
+            "id": made.key.id(), "password": password.is_some(),
+            "minisign": (self.kind == Kind::Ed25519).then(|| number_text(&made.key)),
         }));
         Ok(Exit::Done)
     }
