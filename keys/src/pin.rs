@@ -79,10 +79,10 @@ impl PinnedRoot {
         Ok(path)
     }
 
-    /// Where the pinned root of a key lies: `NAME.key` and `NAME.pub` have `NAME.root.json`.
+    /// Where the pinned root of a key lies: `NAME.key`, `NAME.pem` and `NAME.pub` have `NAME.root.json`.
     pub fn path(key: &Path) -> PathBuf {
         match key.extension().and_then(|e| e.to_str()) {
-            Some("key" | "pub") => key.with_extension("root.json"),
+            Some("key" | "pub" | "pem") => key.with_extension("root.json"),
             _ => {
                 let mut name = key.as_os_str().to_owned();
                 name.push(".root.json");

@@ -123,7 +123,10 @@ impl PemKey {
         let opened = sealed
             .encryption_algorithm
             .decrypt_in_place(password.as_bytes(), &mut buffer)
-            .map_err(|_| BadKeyFile::WrongPassword)?;
+            .map_err(|error| match error {
+                pkcs8::pkcs5::Error::DecryptFailed => BadKeyFile::WrongPassword,
+                _ => BadKeyFile::Algorithm("cipher"),
+            })?;
         // A wrong password can leave padding that looks right: then what comes out is no key.
         if SecretDocument::try_from(opened).is_err() {
             return Err(BadKeyFile::WrongPassword);

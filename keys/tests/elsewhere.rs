@@ -69,6 +69,22 @@ fn keys_of_openssl_sign_open_and_sealed() {
     let [theirs, ours] = [pem, public].map(|text| PublicKey::from_file_text(&text).unwrap());
     assert_eq!(theirs, ours, "OpenSSL opens our key");
 
+    let (seal, pem) = ("openssl pkcs8 -topk8 -passout file:password -in p256.pem", "old.pem");
+    for (how, told) in [("-v2 des3", "cipher"), ("-v1 PBE-SHA1-3DES", "password derivation")] {
+        stock(&desk, &format!("{seal} {how} -out {pem}"), b"").done();
+        mode(&desk.path(pem), 0o600);
+        let words = format!("sign --yes --key {pem} --password-file password p256.request.json");
+        let ended = desk.run(&words);
+        ended.failed(4, "cannot be opened");
+        assert!(ended.err.contains(told), "{}", ended.err);
+    }
+    let seal =
+        "openssl pkcs8 -topk8 -passout file:password -iter 20000000 -in p256.pem -out slow.pem";
+    stock(&desk, seal, b"").done();
+    mode(&desk.path("slow.pem"), 0o600);
+    let slow = "sign --yes --key slow.pem --password-file password p256.request.json";
+    desk.run(slow).failed(4, "above the stock tool's strength");
+
     stock(&desk, "openssl ec -in p256.pem -out sec1.pem", b"").done();
     mode(&desk.path("sec1.pem"), 0o600);
     let sec1 = desk.run("sign --yes --key sec1.pem p256.request.json");
