@@ -162,6 +162,8 @@ fn key(der: &[u8]) -> Option<SecretKey> {
 
 #[cfg(test)]
 mod tests {
+    use pkcs8::pkcs5::pbes2::Pbkdf2Params;
+
     use super::*;
 
     #[test]
@@ -180,6 +182,26 @@ mod tests {
         assert!(matches!(wrong, Some(BadKeyFile::WrongPassword)));
         let opened = file().open(Some(&password("open sesame"))).ok().unwrap();
         assert_eq!(*opened.public(), sealed.key);
+    }
+
+    #[test]
+    fn a_file_that_asks_for_more_than_stock_strength_is_refused() {
+        let asks = |rounds| {
+            let kdf = Pbkdf2Params::hmac_sha256(rounds, &[0; 16]).unwrap().into();
+            let encryption = pkcs8::pkcs5::pbes2::EncryptionScheme::Aes256Cbc { iv: [0; 16] };
+            strength(&Parameters { kdf, encryption }.into())
+        };
+        asks(MAX_ROUNDS).unwrap();
+        assert!(matches!(asks(MAX_ROUNDS + 1), Err(BadKeyFile::Strength)));
+        let scrypt = |log_n, r, p| {
+            let params = scrypt::Params::new(log_n, r, p).unwrap();
+            let made = Parameters::generate_scrypt_aes256cbc(params, &[0; 16], [0; 16]);
+            strength(&made.unwrap().into())
+        };
+        scrypt(20, 8, 1).unwrap();
+        for (log_n, r, p) in [(21, 8, 1), (20, 9, 1), (10, 8, 17)] {
+            assert!(matches!(scrypt(log_n, r, p), Err(BadKeyFile::Strength)));
+        }
     }
 
     #[test]
