@@ -9,7 +9,9 @@ use jiff::Timestamp;
 use sigstore_verify::crypto::parse_certificate_info;
 use sigstore_verify::trust_root::TrustedRoot as Material;
 use sigstore_verify::types::bundle::VerificationMaterialContent;
-use sigstore_verify::types::{self, Bundle, DerPublicKey, MediaType, Sha256Hash, SignatureContent};
+use sigstore_verify::types::{
+    self, Bundle, DerCertificate, DerPublicKey, MediaType, Sha256Hash, SignatureContent,
+};
 use sigstore_verify::{PublicKeyVerificationPolicy, VerificationPolicy, Verifier};
 
 use super::error::Cause;
@@ -208,6 +210,18 @@ fn claimed_signer<'p>(bundle: &Bundle, policy: &'p Policy) -> Result<&'p Signer,
     let identity = claims.identity.map(|i| i.as_str().to_owned()).unwrap_or_default();
     let issuer = claims.issuer.unwrap_or_default();
     policy.find(&identity, &issuer).ok_or(Error::Unlisted { identity, issuer })
+}
+
+/// A certificate's DER, identity and issuer, from PEM. Claims only: nothing has vouched for them.
+pub(super) fn certificate_claims(pem: &str) -> Result<(Vec<u8>, String, String), Error> {
+    let der = DerCertificate::from_pem(pem).map_err(|e| malformed("certificate", e))?;
+    let claims = parse_certificate_info(&der).map_err(|e| malformed("certificate", e))?;
+    match (claims.identity, claims.issuer) {
+        (Some(identity), Some(issuer)) => {
+            Ok((der.as_bytes().to_vec(), identity.as_str().to_owned(), issuer))
+        }
+        _ => Err(Error::Unsupported("a certificate without identity and issuer".to_owned())),
+    }
 }
 
 fn text<'a>(what: &'static str, bytes: &'a [u8], limit: u64) -> Result<&'a str, Error> {

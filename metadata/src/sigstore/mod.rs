@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The trusted root is an argument, as bytes: it travels as a TUF target, and a node asks no service of Sigstore for
-//! anything. A private instance is another `trusted_root.json`, nothing more.
+//! anything. A private instance is another `trusted_root.json`, nothing more. [`Wish`] begins a keyless signature.
 //!
 //! Not there, and refused by name: bundles older than v0.3 for statements, several signatures in one envelope,
 //! predicates other than our own provenance and verdicts, identities by pattern, keys that are neither P-256 nor
@@ -17,12 +17,14 @@
 mod adapter;
 mod bare;
 mod error;
+mod keyless;
 mod policy;
 mod statement;
 
 pub use adapter::{Artifact, By, SignedBy, TrustedRoot, VerifiedSignature, verify_artifact};
 pub use bare::{from_bundle, to_bundle};
 pub use error::Error;
+pub use keyless::{Certified, Post, Signed, Wish};
 pub use policy::{Policy, Signer};
 pub use statement::{VerifiedStatement, verify_key_signed, verify_keyless};
 
@@ -35,6 +37,8 @@ pub mod limit {
     pub const BUNDLE: u64 = crate::layout::limit::ATTESTATION;
     /// A `trusted_root.json`, in bytes.
     pub const TRUSTED_ROOT: u64 = 1 << 20;
+    /// An answer of a certificate authority or log, or an identity token, in bytes.
+    pub const ANSWER: u64 = 256 << 10;
     /// A policy, in bytes.
     pub const POLICY: u64 = 256 << 10;
     /// Log entries and timestamps of a bundle, each: every one costs signatures to check.

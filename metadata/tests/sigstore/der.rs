@@ -33,10 +33,15 @@ pub(crate) fn extension(id: &[u8], critical: bool, value: &[u8]) -> Vec<u8> {
 pub(crate) mod id {
     pub(crate) const ECDSA_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
     pub(crate) const COMMON_NAME: &[u8] = &[0x55, 4, 3];
+    pub(crate) const SUBJECT_KEY: &[u8] = &[0x55, 0x1d, 0x0e];
+    pub(crate) const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
+    pub(crate) const AUTHORITY_KEY: &[u8] = &[0x55, 0x1d, 0x23];
     pub(crate) const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
     pub(crate) const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
     pub(crate) const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x25];
     pub(crate) const CODE_SIGNING: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 3];
+    /// Fulcio's first way to name the issuer, 1.3.6.1.4.1.57264.1.1: the bytes without DER.
+    pub(crate) const OLD_ISSUER: &[u8] = &[0x2b, 6, 1, 4, 1, 0x83, 0xbf, 0x30, 1, 1];
     /// Fulcio's issuer, 1.3.6.1.4.1.57264.1.8.
     pub(crate) const ISSUER: &[u8] = &[0x2b, 6, 1, 4, 1, 0x83, 0xbf, 0x30, 1, 8];
     /// RFC 6962's list of SCTs, 1.3.6.1.4.1.11129.2.4.2.

@@ -86,7 +86,7 @@ impl Instance {
     /// A keyless bundle: a fresh key, its certificate for `signer`, the signature, its log entry.
     pub(crate) fn keyless(&self, signer: &Signer, statement: &impl Serialize) -> Value {
         let pair = Pair::new();
-        let certificate = self.leaf(&pair, signer);
+        let certificate = self.leaf(&pair.spki(), signer);
         let verifier = pem("CERTIFICATE", &certificate);
         let material = json!({ "certificate": { "rawBytes": STANDARD.encode(certificate) } });
         self.logged(&pair, &verifier, material, statement)
@@ -119,8 +119,67 @@ impl Instance {
         })
     }
 
-    /// An entry of kind `dsse` 0.0.1, the only leaf of its log.
+    /// Fulcio's answer to `request`: a certificate for `signer`, if the key proves that it signed `subject`.
+    pub(crate) fn fulcio(&self, request: &[u8], subject: &str, signer: &Signer) -> Vec<u8> {
+        let request: Value = serde_json::from_slice(request).unwrap();
+        let asked = &request["publicKeyRequest"];
+        let key = PublicKey::from_pem(asked["publicKey"]["content"].as_str().unwrap()).unwrap();
+        let proof = STANDARD.decode(asked["proofOfPossession"].as_str().unwrap()).unwrap();
+        key.verify(subject.as_bytes(), &proof).unwrap();
+        let chain = [self.leaf(&key.to_spki(), signer), self.root_certificate()];
+        let chain = chain.map(|der| pem("CERTIFICATE", &der));
+        let answer = json!({
+            "signedCertificateEmbeddedSct": { "chain": { "certificates": chain } },
+        });
+        serde_json::to_vec(&answer).unwrap()
+    }
+
+    /// Rekor v1's answer to `request`.
+    pub(crate) fn rekor(&self, request: &[u8]) -> Value {
+        let request: Value = serde_json::from_slice(request).unwrap();
+        assert_eq!((&request["kind"], &request["apiVersion"]), (&json!("dsse"), &json!("0.0.1")));
+        let proposed = &request["spec"]["proposedContent"];
+        let envelope: Value = serde_json::from_str(proposed["envelope"].as_str().unwrap()).unwrap();
+        let payload = STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap();
+        let signature = envelope["signatures"][0]["sig"].as_str().unwrap();
+        let verifier = STANDARD.decode(proposed["verifiers"][0].as_str().unwrap()).unwrap();
+        let logged = self.log(&payload, signature, str::from_utf8(&verifier).unwrap());
+        let uuid = hex::encode(logged.root.as_bytes());
+        json!({ uuid: {
+            "body": logged.body,
+            "integratedTime": SIGNED_AT,
+            "logID": logged.log,
+            "logIndex": 0,
+            "verification": {
+                "inclusionProof": {
+                    "checkpoint": logged.checkpoint, "hashes": [], "logIndex": 0,
+                    "rootHash": logged.root, "treeSize": 1,
+                },
+                "signedEntryTimestamp": logged.promise,
+            },
+        } })
+    }
+
+    /// An entry as a bundle tells it.
     fn entry(&self, payload: &[u8], signature: &str, verifier: &str) -> Value {
+        let logged = self.log(payload, signature, verifier);
+        json!({
+            "logIndex": "0",
+            "logId": { "keyId": STANDARD.encode(logged.log.as_bytes()) },
+            "kindVersion": { "kind": "dsse", "version": "0.0.1" },
+            "integratedTime": SIGNED_AT.to_string(),
+            "inclusionPromise": { "signedEntryTimestamp": logged.promise },
+            "inclusionProof": {
+                "logIndex": "0", "rootHash": STANDARD.encode(logged.root.as_bytes()),
+                "treeSize": "1", "hashes": [],
+                "checkpoint": { "envelope": logged.checkpoint },
+            },
+            "canonicalizedBody": logged.body,
+        })
+    }
+
+    /// Logs an entry of kind `dsse` 0.0.1, the only leaf of its log.
+    fn log(&self, payload: &[u8], signature: &str, verifier: &str) -> Logged {
         let hash = json!({ "algorithm": "sha256", "value": Sha256::of(payload) });
         let body = json!({
             "apiVersion": "0.0.1",
@@ -131,53 +190,54 @@ impl Instance {
                 "signatures": [{ "signature": signature, "verifier": STANDARD.encode(verifier) }],
             },
         });
-        let body = serde_json::to_vec(&body).unwrap();
-        let log = Sha256::of(&self.rekor.spki());
+        let leaf = serde_json::to_vec(&body).unwrap();
+        let (body, log) = (STANDARD.encode(&leaf), Sha256::of(&self.rekor.spki()));
         // Members in the order of canonical JSON.
-        let promised = json!({
-            "body": STANDARD.encode(&body), "integratedTime": SIGNED_AT, "logID": log, "logIndex": 0,
-        });
+        let promised =
+            json!({ "body": body, "integratedTime": SIGNED_AT, "logID": log, "logIndex": 0 });
         let promise = self.rekor.sign(&serde_json::to_vec(&promised).unwrap());
         // RFC 6962, section 2.1: the tree of one leaf.
-        let root = STANDARD.encode(Sha256::of(&[&[0], body.as_slice()].concat()).as_bytes());
-        let note = format!("log.example\n1\n{root}\n");
+        let root = Sha256::of(&[&[0], leaf.as_slice()].concat());
+        let note = format!("log.example\n1\n{}\n", STANDARD.encode(root.as_bytes()));
         let signed = [&log.as_bytes()[..4], &self.rekor.sign(note.as_bytes())].concat();
         let checkpoint = format!("{note}\n\u{2014} log.example {}\n", STANDARD.encode(signed));
-        json!({
-            "logIndex": "0",
-            "logId": { "keyId": STANDARD.encode(log.as_bytes()) },
-            "kindVersion": { "kind": "dsse", "version": "0.0.1" },
-            "integratedTime": SIGNED_AT.to_string(),
-            "inclusionPromise": { "signedEntryTimestamp": STANDARD.encode(promise) },
-            "inclusionProof": {
-                "logIndex": "0", "rootHash": root, "treeSize": "1", "hashes": [],
-                "checkpoint": { "envelope": checkpoint },
-            },
-            "canonicalizedBody": STANDARD.encode(&body),
-        })
+        Logged { body, log, root, checkpoint, promise: STANDARD.encode(promise) }
     }
 
     fn root_certificate(&self) -> Vec<u8> {
-        let is_authority = extension(id::BASIC_CONSTRAINTS, true, &seq(&[&der(1, &[&[0xff]])]));
+        let key = key_identifier(&self.authority.spki());
+        // KeyUsage keyCertSign, cRLSign.
+        let extensions = [
+            extension(id::BASIC_CONSTRAINTS, true, &seq(&[&der(1, &[&[0xff]])])),
+            extension(id::KEY_USAGE, true, &der(3, &[&[1, 6]])),
+            extension(id::SUBJECT_KEY, false, &der(4, &[&key])),
+            extension(id::AUTHORITY_KEY, false, &seq(&[&der(0x80, &[&key])])),
+        ]
+        .concat();
         let validity = [utc("250101000000Z"), utc("350101000000Z")].concat();
-        let to_sign = certificate_body(&validity, &name(), &self.authority.spki(), &is_authority);
-        certificate(&to_sign, &self.authority)
+        let body = certificate_body(&validity, &name(), &self.authority.spki(), &extensions);
+        certificate(&body, &self.authority)
     }
 
     /// A short-lived certificate with its SCT.
-    fn leaf(&self, pair: &Pair, signer: &Signer) -> Vec<u8> {
+    fn leaf(&self, spki: &[u8], signer: &Signer) -> Vec<u8> {
         // GeneralName: a URI is [6], an e-mail address [1].
         let tag = if signer.identity.contains("://") { 0x86 } else { 0x81 };
         let identity = seq(&[&der(tag, &[signer.identity.as_bytes()])]);
+        let authority = der(0x80, &[&key_identifier(&self.authority.spki())]);
+        // KeyUsage digitalSignature.
         let extensions = [
+            extension(id::KEY_USAGE, true, &der(3, &[&[7, 0x80]])),
             extension(id::EXTENDED_KEY_USAGE, false, &seq(&[&oid(id::CODE_SIGNING)])),
+            extension(id::SUBJECT_KEY, false, &der(4, &[&key_identifier(spki)])),
+            extension(id::AUTHORITY_KEY, false, &seq(&[&authority])),
             extension(id::SUBJECT_ALT_NAME, true, &identity),
+            extension(id::OLD_ISSUER, false, signer.issuer.as_bytes()),
             extension(id::ISSUER, false, &der(0x0c, &[signer.issuer.as_bytes()])),
         ]
         .concat();
         let validity = [utc("260101115500Z"), utc("260101120500Z")].concat();
-        let body =
-            |extensions: &[u8]| certificate_body(&validity, &seq(&[]), &pair.spki(), extensions);
+        let body = |extensions: &[u8]| certificate_body(&validity, &seq(&[]), spki, extensions);
         let sct = self.sct(&body(&extensions));
         let list = der(4, &[&prefixed(&prefixed(&sct))]);
         let extensions = [extensions, extension(id::SCT_LIST, false, &list)].concat();
@@ -194,6 +254,15 @@ impl Instance {
         let log = Sha256::of(&self.certificates.spki());
         [&[0][..], log.as_bytes(), &at, &[0, 0], &[4, 3], &signature].concat()
     }
+}
+
+/// What a log knows of an entry.
+struct Logged {
+    body: String,
+    log: Sha256,
+    root: Sha256,
+    checkpoint: String,
+    promise: String,
 }
 
 fn certificate_body(validity: &[u8], subject: &[u8], spki: &[u8], extensions: &[u8]) -> Vec<u8> {
@@ -216,6 +285,10 @@ fn certificate(body: &[u8], authority: &Pair) -> Vec<u8> {
 
 fn name() -> Vec<u8> {
     seq(&[&der(0x31, &[&seq(&[&oid(id::COMMON_NAME), &der(0x0c, &[b"authority"])])])])
+}
+
+fn key_identifier(spki: &[u8]) -> Vec<u8> {
+    Sha256::of(spki).as_bytes()[..20].to_vec()
 }
 
 fn utc(time: &str) -> Vec<u8> {

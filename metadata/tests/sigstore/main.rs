@@ -12,6 +12,7 @@ mod instance;
 mod keyless;
 mod managed;
 mod policy;
+mod signing;
 
 use countersign_metadata::release::{Blob, Environment, EnvironmentKind, Input};
 use countersign_metadata::sigstore::{Error, Signer};
