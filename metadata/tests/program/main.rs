@@ -6,11 +6,14 @@
 #[path = "../common/key.rs"]
 mod key;
 
+mod at_once;
 mod bins;
 mod interrupted;
 mod journey;
+mod killed;
 mod refusals;
 mod revocation;
 mod rotation;
 mod serve;
 mod site;
+mod store;

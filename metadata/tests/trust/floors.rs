@@ -127,3 +127,17 @@ fn kept_files_below_the_root_that_were_damaged_are_downloaded_again() {
         assert_eq!(trust.kept(), kept, "{name}");
     }
 }
+
+#[test]
+fn a_clock_set_back_brings_nothing_old_back() {
+    let mut simulator = Simulator::new();
+    let old = simulator.files[layout::TIMESTAMP].clone();
+    simulator.bump();
+    let mut trust = simulator.client();
+    simulator.files.insert(layout::TIMESTAMP.to_owned(), old);
+    let root = simulator.files[&layout::metadata("root", 1)].clone();
+    let long_ago = "2026-01-01T00:00:00Z".parse().unwrap();
+    rolled_back(trust.refresh(long_ago, &mut simulator).unwrap_err(), "timestamp");
+    let mut restored = Trust::restore(&root, &trust.kept(), long_ago).unwrap();
+    rolled_back(restored.refresh(long_ago, &mut simulator).unwrap_err(), "timestamp");
+}

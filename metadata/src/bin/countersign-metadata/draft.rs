@@ -67,11 +67,21 @@ impl Args {
         let requests: Vec<_> = draft.draft.parts().iter().map(|p| draft.request_path(p)).collect();
         let Release { product, version, platform, .. } = &release;
         out.say(format!("{product} {version} for {platform} is drafted in {}", dir.display()));
+        let has = |name: &str| dir.join(name).exists();
+        let provenance = match (has("provenance.dsse.json"), has("provenance.json")) {
+            (true, _) => "signed",
+            (false, true) => "unsigned",
+            (false, false) => "none",
+        };
+        if provenance == "unsigned" {
+            out.say("Its provenance is not signed: it stays in the draft and is not published.");
+        }
         for path in &requests {
             out.say(format!("Keyholders rebuild it from there and sign {}", path.display()));
         }
         out.json(&json!({
             "draft": draft.name(), "dir": dir, "requests": requests,
+            "provenance": provenance,
             "artifact": release.artifact.sha256, "served": served.sha256,
         }));
         Ok(Exit::Done)

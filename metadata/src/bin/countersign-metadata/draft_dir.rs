@@ -116,6 +116,7 @@ impl DraftDir {
             let _best_effort = fs::remove_dir_all(&making);
             return Err(failure);
         }
+        let _numbering = repository.numbering()?;
         loop {
             let names = repository.draft_names()?;
             let number =

@@ -12,6 +12,7 @@ mod draft_dir;
 mod init;
 mod labelled;
 mod merge;
+mod mirror;
 mod publish;
 mod refresh;
 mod repository;
@@ -20,6 +21,7 @@ mod rotate;
 mod serve;
 mod signer;
 mod status;
+mod store;
 mod tell;
 mod when;
 
@@ -39,6 +41,8 @@ Examples:
   Take signatures in, then publish
     countersign-metadata merge --repo REPO alice.sig.json bob.sig.json
     countersign-metadata publish --repo REPO --signer 'countersign-keys sign --yes --key online.key'
+  The same, and copy it to an object store (credentials in AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)
+    countersign-metadata publish --repo REPO --to s3://bucket/prefix --endpoint https://store.example
   Propose what countersign-builder made
     countersign-metadata draft --repo REPO --release OUT
   A keyholder leaves, another joins; nodes must leave a bad version

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::draft_dir::DraftDir;
+use crate::mirror::To;
 use crate::repository::{Lock, Repository};
 use crate::signer::Signer;
 use crate::when::{self, Within};
@@ -27,6 +28,8 @@ pub(crate) struct Args {
     draft: Option<String>,
     #[command(flatten)]
     online: Online,
+    #[command(flatten)]
+    to: To,
 }
 
 /// How snapshot and timestamp are signed.
@@ -57,7 +60,8 @@ impl Args {
             DraftState::Open => {}
             DraftState::Published => {
                 out.say(format!("Draft {} is published already.", dir.name()));
-                out.json(&json!({ "draft": dir.name(), "published": "before" }));
+                let copied = self.to.copy(&repository, &lock, out)?;
+                out.json(&json!({ "draft": dir.name(), "published": "before", "copied": copied }));
                 return Ok(Exit::Done);
             }
             DraftState::Superseded { role, drafted, published } => {
@@ -72,10 +76,11 @@ impl Args {
         put_evidence(&repository, &dir)?;
         let state = self.online.publish(&repository, &lock, published.as_ref(), signed)?;
         drop(progress);
+        let copied = self.to.copy(&repository, &lock, out)?;
 
         out.say(format!("Published draft {}: timestamp version {state}.", dir.name()));
         out.json(&json!({
-            "draft": dir.name(), "published": "now", "timestamp": state,
+            "draft": dir.name(), "published": "now", "timestamp": state, "copied": copied,
             "release": dir.release().map(|r| r.target_path()),
         }));
         Ok(Exit::Done)

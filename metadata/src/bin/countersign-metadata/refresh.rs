@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use countersign_console::{Exit, Failure, Out};
 use serde_json::json;
 
+use crate::mirror::To;
 use crate::publish::Online;
 use crate::repository::Repository;
 
@@ -16,6 +17,8 @@ pub(crate) struct Args {
     repo: PathBuf,
     #[command(flatten)]
     online: Online,
+    #[command(flatten)]
+    to: To,
 }
 
 impl Args {
@@ -25,7 +28,8 @@ impl Args {
         let published = repository.must_be_published()?;
         let version = self.online.publish(&repository, &lock, Some(&published), Vec::new())?;
         out.say(format!("Signed anew: timestamp version {version}."));
-        out.json(&json!({ "timestamp": version }));
+        let copied = self.to.copy(&repository, &lock, out)?;
+        out.json(&json!({ "timestamp": version, "copied": copied }));
         Ok(Exit::Done)
     }
 }

@@ -4,6 +4,7 @@
 //! REPO/public/               what is served: see `countersign_metadata::layout`
 //! REPO/drafts/NNNN-NAME/     one draft each: see `draft_dir`
 //! REPO/.lock                 held while something is published
+//! REPO/.drafts.lock          held while a draft gets its number
 //! ```
 
 use std::fs::{self, File, TryLockError};
@@ -79,6 +80,13 @@ impl Repository {
             .hint("try again when they are done")),
             Err(TryLockError::Error(error)) => Err(Failure::caused(Exit::Host, what(), &error)),
         }
+    }
+
+    /// The right to number a draft. Waits for others, who hold it for a moment only.
+    pub(crate) fn numbering(&self) -> Result<Lock, Failure> {
+        let path = self.dir.join(".drafts.lock");
+        let file = File::create(&path).and_then(|file| file.lock().map(|()| file));
+        Ok(Lock(file.or_fail(Exit::Host, format!("cannot lock {}", path.display()))?))
     }
 
     /// What is published, verified; `None` before the first publication.

@@ -41,9 +41,10 @@ pub(crate) fn authoring(what: impl std::fmt::Display, error: &AuthoringError) ->
                 "`countersign-metadata status` says who can still sign and which file to send them",
             ),
         ),
-        E::Superseded { .. } => {
-            (Exit::Verdict, Some("draft the release again: its role has moved on"))
-        }
+        E::Superseded { .. } => (
+            Exit::Verdict,
+            Some("its role has moved on; a release: `draft --release REPO/drafts/NNNN-NAME`"),
+        ),
         E::Signer { .. } => (Exit::Secret, Some("--signer gives the command that signs")),
         E::WrongSigner { .. } => (
             Exit::Secret,
