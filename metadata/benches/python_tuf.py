@@ -1,4 +1,4 @@
-"""The same work by python-tuf: `lookup DIR` as a client, `add DIR` as its metadata API does it (nothing is written).
+"""The same work by python-tuf: `lookup DIR [PATH]` as a client, `add DIR` as its metadata API does it (not written).
 
 Its client walks the hash bins by itself: it reads our repository without knowing of our index.
 """
@@ -16,7 +16,7 @@ from tuf.api.exceptions import DownloadHTTPError
 from tuf.api.metadata import Metadata, TargetFile
 from tuf.ngclient import FetcherInterface, Updater
 
-WHAT, DIR = sys.argv[1:]
+WHAT, DIR, *PATH = sys.argv[1:]
 BEFORE = time.process_time()
 
 
@@ -48,7 +48,7 @@ def lookup():
         # Its limits are smaller than ours.
         updater.config.targets_max_length = updater.config.snapshot_max_length = 32 << 20
         updater.refresh()
-        path = "demo/99.99.0/demo-99.99.0-linux-x86_64.tar.zst"
+        path = PATH[0] if PATH else "demo/99.99.0/demo-99.99.0-linux-x86_64.tar.zst"
         found = updater.get_targetinfo(path)
         assert found is not None, path
         return path

@@ -17,3 +17,4 @@ mod rotation;
 mod serve;
 mod site;
 mod store;
+mod strangers;
