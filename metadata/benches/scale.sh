@@ -19,5 +19,5 @@ for what in lookup lookup add add lookup; do "$scale" "$what" "$dir"; done
 if "$python" -c 'import tuf' 2>/dev/null; then
     for what in lookup lookup add add; do "$python" "$here/python_tuf.py" "$what" "$dir"; done
 else
-    echo "python-tuf is not there: PYTHON=V/bin/python after pip install tuf" >&2
+    echo "python-tuf is not there: PYTHON=V/bin/python after pip install tuf 'securesystemslib[crypto]'" >&2
 fi

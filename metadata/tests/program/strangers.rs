@@ -20,7 +20,7 @@ fn reads(site: &Site, version: &str) {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(
         !errors.contains("No module named"),
-        "this test needs python-tuf: `python3 -m venv V && V/bin/pip install tuf`, then set \
+        "this test needs python-tuf: `python3 -m venv V && V/bin/pip install tuf 'securesystemslib[crypto]'`, then set \
          TUF_PYTHON=V/bin/python ({errors})"
     );
     assert!(output.status.success(), "{errors}");
