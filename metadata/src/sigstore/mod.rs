@@ -26,7 +26,7 @@ pub use bare::{from_bundle, to_bundle};
 pub use error::Error;
 pub use keyless::{Certified, Post, Signed, Wish};
 pub use policy::{Policy, Signer};
-pub use statement::{VerifiedStatement, verify_key_signed, verify_keyless};
+pub use statement::{VerifiedStatement, claimed_path, verify_key_signed, verify_keyless};
 
 /// The media type of the bundles that we write.
 pub const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";

@@ -7,7 +7,7 @@ use super::{By, Error, Policy, SignedBy, TrustedRoot};
 use crate::Release;
 use crate::attestation::{self, Says};
 use crate::dsse::{BadEnvelope, IN_TOTO, pae};
-use crate::statement::{identity, identity_key};
+use crate::statement::{Statement, Subject, identity, identity_key};
 
 /// A statement about one release, of which signature, signer, subject and predicate have been checked.
 #[derive(Clone, Debug)]
@@ -46,6 +46,23 @@ impl SignedBy {
         match self {
             Self::Keyless(signer) => signer.name(),
             Self::Key(key) => identity(key),
+        }
+    }
+}
+
+/// The target path that a bundle's statement claims to be about. Nothing is verified: only good for finding the
+/// release to verify it with.
+///
+/// # Errors
+/// Not a bundle v0.3 with a statement about exactly one artifact.
+pub fn claimed_path(bundle: &[u8]) -> Result<String, Error> {
+    let bundle = Unverified::parse(bundle)?;
+    let statement: Statement<serde_json::Value> = serde_json::from_slice(bundle.envelope().1)
+        .map_err(|e| Error::Malformed { what: "statement", cause: e.into() })?;
+    match <[Subject; 1]>::try_from(statement.subject) {
+        Ok([subject]) => Ok(subject.name),
+        Err(several) => {
+            Err(Error::Unsupported(format!("a statement of {} subjects", several.len())))
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use countersign_metadata::attestation::Says;
 use countersign_metadata::sigstore::{
-    Error, Policy, SignedBy, Signer, TrustedRoot, VerifiedStatement, verify_keyless,
+    Error, Policy, SignedBy, Signer, TrustedRoot, VerifiedStatement, claimed_path, verify_keyless,
 };
 use countersign_metadata::statement::{Outcome, Statement, Summary};
 use countersign_metadata::{Release, Sha256};
@@ -40,6 +40,16 @@ fn a_verdict_by_a_listed_signer_of_a_private_instance_is_believed() {
     assert!(verified.is_logged());
     let Says::Verdict { rebuild, .. } = verified.says() else { panic!("not a verdict") };
     assert_eq!(rebuild.outcome, Outcome::Reproduced);
+}
+
+#[test]
+fn a_bundle_tells_which_release_to_verify_it_with() {
+    let instance = Instance::new();
+    let mut statement = statement(&release("artifact"));
+    let bundle = bytes(&instance.keyless(&alice(), &statement));
+    assert_eq!(claimed_path(&bundle).unwrap(), release("artifact").target_path());
+    statement.subject.push(statement.subject[0].clone());
+    assert!(claimed_path(&bytes(&instance.keyless(&alice(), &statement))).is_err());
 }
 
 #[test]
