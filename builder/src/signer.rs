@@ -161,6 +161,7 @@ mod tests {
             signature: pair.sign(&message).as_ref().to_vec(),
             minisig: None,
             rebuilt: None,
+            waiver: None,
         };
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), serde_json::to_vec(&answer).unwrap()).unwrap();

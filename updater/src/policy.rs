@@ -55,8 +55,8 @@ pub struct Choice {
     pub approved: Option<Approved>,
     /// One decision a release, newest first.
     pub decisions: Vec<Decision>,
-    /// The release that revokes what runs, if one does.
-    pub running_revoked_by: Option<Version>,
+    /// Whether what runs was revoked.
+    pub running_revoked: bool,
 }
 
 /// What was decided about one release.
@@ -107,7 +107,7 @@ pub enum Reason {
     Prerelease,
     Skipped,
     Barrier { follows: Version, running: Version },
-    Revoked { by: Version },
+    Revoked,
     KnownBad { why: String },
     NoMigration { area: Area, from: u32, to: u32 },
     ProtocolGone { running: u32, oldest: u32, newest: u32 },
@@ -132,7 +132,7 @@ impl fmt::Display for Reason {
             Self::Barrier { follows, running } => {
                 write!(f, "it follows {follows} or later, and {running} runs")
             }
-            Self::Revoked { by } => write!(f, "{by} revokes it"),
+            Self::Revoked => f.write_str("its keyholders have revoked it"),
             Self::KnownBad { why } => write!(f, "it was tried here and is known bad: {why}"),
             Self::NoMigration { area, from, to } => {
                 write!(f, "it brings no migration of {area} from schema {from} to {to}")
@@ -158,13 +158,12 @@ impl fmt::Display for Reason {
 
 /// Chooses the newest release that this node takes, and says about each release why or why not.
 pub fn choose(config: &Config, releases: &Releases, facts: Facts<'_>) -> Choice {
-    let revoked = revocations(releases);
     let mut verified: Vec<_> = releases.verified.iter().collect();
     verified.sort_by(|a, b| b.release().version.cmp(&a.release().version));
     let mut approved = None;
     let mut decisions = Vec::new();
     for target in verified {
-        let reasons = judge(config, target, facts, &revoked);
+        let reasons = judge(config, target, facts, &releases.revoked);
         let runs = |g: &Generation| {
             (g.binary, &g.version) == (target.release().artifact.sha256, &target.release().version)
         };
@@ -181,8 +180,8 @@ pub fn choose(config: &Config, releases: &Releases, facts: Facts<'_>) -> Choice 
         decisions.push(decision(target, verdict));
     }
     decisions.extend(releases.refused.iter().map(|(path, error)| unreadable(path, error)));
-    let running = facts.running.and_then(|generation| revoked.get(&generation.version));
-    Choice { approved, decisions, running_revoked_by: running.cloned() }
+    let running_revoked = facts.running.is_some_and(|g| releases.revoked.contains(&g.version));
+    Choice { approved, decisions, running_revoked }
 }
 
 /// Judges one artifact alone: for going on with a release that was chosen before.
@@ -197,24 +196,18 @@ pub fn approve(
 ) -> Result<Approved, Option<Box<Decision>>> {
     let same = |t: &&VerifiedTarget| t.release().artifact.sha256 == *artifact;
     let target = releases.verified.iter().find(same).ok_or(None)?;
-    let reasons = judge(config, target, facts, &revocations(releases));
+    let reasons = judge(config, target, facts, &releases.revoked);
     if reasons.is_empty() {
         return Ok(Approved(target.clone()));
     }
     Err(Some(Box::new(decision(target, Verdict::Refused(reasons)))))
 }
 
-/// Version revoked → the version that says so.
-fn revocations(releases: &Releases) -> BTreeMap<Version, Version> {
-    let all = releases.verified.iter().map(VerifiedTarget::release);
-    all.flat_map(|r| r.revokes.iter().map(|revoked| (revoked.clone(), r.version.clone()))).collect()
-}
-
 fn judge(
     config: &Config,
     target: &VerifiedTarget,
     facts: Facts<'_>,
-    revoked: &BTreeMap<Version, Version>,
+    revoked: &BTreeSet<Version>,
 ) -> Vec<Reason> {
     let release = target.release();
     let version = &release.version;
@@ -235,8 +228,8 @@ fn judge(
     if policy.skip.contains(version) {
         reasons.push(Reason::Skipped);
     }
-    if let Some(by) = revoked.get(version) {
-        reasons.push(Reason::Revoked { by: by.clone() });
+    if revoked.contains(version) {
+        reasons.push(Reason::Revoked);
     }
     if let Some(why) = facts.known_bad.get(&release.artifact.sha256) {
         reasons.push(Reason::KnownBad { why: why.clone() });

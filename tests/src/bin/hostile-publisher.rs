@@ -88,6 +88,7 @@ impl Forger<'_> {
                 roots: vec![root],
                 last: Some(last),
                 delegator: None,
+                targets: None,
             },
         };
         let mut words = self.signer.split_whitespace();

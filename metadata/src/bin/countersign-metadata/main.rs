@@ -38,11 +38,13 @@ Examples:
       --online online.pub
   See who still has to sign, and which files to send them
     countersign-metadata status --repo REPO
-  Take signatures in, then publish
+  Take signatures in, then publish; only the first time the online key has no root to go by
     countersign-metadata merge --repo REPO alice.sig.json bob.sig.json
-    countersign-metadata publish --repo REPO --signer 'countersign-keys sign --yes --key online.key'
-  The same, and copy it to an object store (credentials in AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)
-    countersign-metadata publish --repo REPO --to s3://bucket/prefix --endpoint https://store.example
+    countersign-metadata publish --repo REPO \\
+      --signer 'countersign-keys sign --yes --key online.key --trust-first-root'
+  The same, and copy it to an object store (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)
+    countersign-metadata publish --repo REPO --to s3://bucket/prefix \\
+      --endpoint https://store.example
   Propose what countersign-builder made
     countersign-metadata draft --repo REPO --release OUT
   A keyholder leaves, another joins; nodes must leave a bad version

@@ -66,7 +66,7 @@ impl OnlineSigner for Signer {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .map_err(|error| format!("cannot run {program}: {error}"))?;
+            .map_err(|error| std::io::Error::new(error.kind(), format!("cannot run {program}")))?;
         let deadline = Instant::now() + DEADLINE;
         let answer = converse(&mut child, request, deadline);
         let ended = answer.and_then(|answer| Ok((answer, wait(&mut child, deadline)?)));

@@ -45,7 +45,16 @@ pub(crate) fn authoring(what: impl std::fmt::Display, error: &AuthoringError) ->
             Exit::Verdict,
             Some("its role has moved on; a release: `draft --release REPO/drafts/NNNN-NAME`"),
         ),
-        E::Signer { .. } => (Exit::Secret, Some("--signer gives the command that signs")),
+        E::Signer { source, .. } if source.downcast_ref::<std::io::Error>().is_some() => {
+            (Exit::Host, Some("--signer gives the command that signs; is it installed?"))
+        }
+        E::Signer { .. } => (
+            Exit::Secret,
+            Some(
+                "--signer gives the command that signs, for example 'countersign-keys sign --yes \
+                 --key online.key', the first time with --trust-first-root",
+            ),
+        ),
         E::WrongSigner { .. } => (
             Exit::Secret,
             Some("snapshot and timestamp are signed by the key given with `init --online`"),

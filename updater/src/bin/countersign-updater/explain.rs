@@ -57,8 +57,8 @@ impl Args {
                 [name(decision), word(&decision.verdict).to_owned(), why(&decision.verdict)]
             }),
         );
-        if let Some(by) = &choice.running_revoked_by {
-            out.say(format!("{} runs here and is revoked by {by}.", running.version));
+        if choice.running_revoked {
+            out.say(format!("{} runs here, and its keyholders have revoked it.", running.version));
         }
         match &choice.approved {
             Some(approved) => out.say(format!("Next: {}.", approved.release().version)),
@@ -66,7 +66,7 @@ impl Args {
         }
         out.json(&json!({
             "running": running.version,
-            "running-revoked-by": choice.running_revoked_by,
+            "running-revoked": choice.running_revoked,
             "chosen": choice.approved.as_ref().map(|a| &a.release().version),
             "mirror": mirror,
             "decisions": choice.decisions.iter().map(with_sentences).collect::<Vec<_>>(),

@@ -58,7 +58,7 @@ impl Args {
         let found = Found { target, how, digests, verdicts, labels, minisigs };
         self.say(out, &found);
         out.json(&found.to_json(&self.repository));
-        Ok(Exit::Done)
+        Ok(if found.target.revoked() { Exit::Verdict } else { Exit::Done })
     }
 
     fn hash(&self) -> Result<(Digests, String), Failure> {
@@ -90,7 +90,7 @@ impl Args {
         let mut all = Releases::default();
         for product in &products {
             match trust.releases(product, now, &mut source) {
-                Ok(Releases { verified, refused }) => {
+                Ok(Releases { verified, refused, revoked: _ }) => {
                     all.verified.extend(verified);
                     all.refused.extend(refused);
                 }
@@ -112,6 +112,9 @@ impl Args {
             "{name}\nis {} {} for {}.",
             release.product, release.version, release.platform
         ));
+        if found.target.revoked() {
+            out.say("ITS KEYHOLDERS HAVE REVOKED IT: do not run it.");
+        }
         match found.how {
             Match::AsServed => out.say("Every byte is as it was signed."),
             Match::SameTar => {
