@@ -3,6 +3,7 @@
 //! A key's identifier is derived from the key, never believed: SHA-256 over the canonical JSON of the TUF key.
 
 mod forms;
+mod rsa;
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,6 +15,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+pub use rsa::RsaKey;
 
 use crate::Sha256;
 

@@ -10,11 +10,32 @@
 //! signatures/N.PRODUCT.KEYID8.minisig    one keyholder's signature of them, for the stock tool
 //! ```
 
+use std::fmt::Write as _;
+
 use crate::{KeyId, Sha256};
 
-/// Versioned metadata: `metadata/N.ROLE.json`.
+/// A name of others as one path segment: bytes of its UTF-8 that are not `A-Z a-z 0-9 - . _ ~` become `%XX`, so that no
+/// name leaves its directory or its place in an address (`../a` is `..%2Fa`). Our own names stay as they are.
+pub fn segment(name: &str) -> String {
+    let mut segment = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            segment.push(char::from(byte));
+        } else {
+            let _infallible = write!(segment, "%{byte:02X}");
+        }
+    }
+    segment
+}
+
+/// Versioned metadata: `metadata/N.ROLE.json`, the role as a [`segment`].
 pub fn metadata(role: &str, version: u64) -> String {
-    format!("metadata/{version}.{role}.json")
+    format!("metadata/{version}.{}.json", segment(role))
+}
+
+/// The name under which a reader keeps a role: `ROLE.json`, the role as a [`segment`].
+pub fn kept(role: &str) -> String {
+    format!("{}.json", segment(role))
 }
 
 /// The one unversioned metadata file, renamed in last.
@@ -22,10 +43,17 @@ pub const TIMESTAMP: &str = "metadata/timestamp.json";
 
 /// A consistent target: `targets/DIR/SHA256.NAME`. `path` is a target path, `digest` of the file as served.
 pub fn target(path: &str, digest: &Sha256) -> String {
-    match path.rsplit_once('/') {
-        Some((dir, name)) => format!("targets/{dir}/{digest}.{name}"),
-        None => format!("targets/{digest}.{path}"),
-    }
+    target_by(path, &digest.to_string())
+}
+
+/// [`target`] of a repository that may name files by another digest, in hexadecimal. Each name in the path becomes a
+/// [`segment`].
+pub fn target_by(path: &str, digest: &str) -> String {
+    let mut segments: Vec<_> = path.split('/').map(segment).collect();
+    let name = segments.pop().unwrap_or_default();
+    segments.insert(0, "targets".to_owned());
+    segments.push(format!("{digest}.{name}"));
+    segments.join("/")
 }
 
 /// A locked input.
@@ -67,8 +95,27 @@ pub mod limit {
     pub const ATTESTATIONS: usize = 256;
     /// New roots followed in one refresh.
     pub const ROOTS: u64 = 1024;
+    /// Delegated roles asked for in one search for a target.
+    pub const ROLES: usize = 64;
+    /// A delegated role's name as a path segment: file systems end at 255, version and suffix included.
+    pub const ROLE_NAME: usize = 200;
     /// An artifact as served, and unpacked.
     pub const ARTIFACT: u64 = 4 << 30;
     /// A signing request, with its chain.
     pub const REQUEST: u64 = 64 << 20;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_leaves_its_segment_and_ours_stay_as_they_are() {
+        let digest = Sha256::of(b"");
+        assert_eq!(segment("demo-node_2.index"), "demo-node_2.index");
+        assert_eq!(metadata("../a?#%\0é", 3), "metadata/3...%2Fa%3F%23%25%00%C3%A9.json");
+        assert_eq!(kept("/a"), "%2Fa.json");
+        assert_eq!(target("a/b.c", &digest), format!("targets/a/{digest}.b.c"));
+        assert_eq!(target("b c", &digest), format!("targets/{digest}.b%20c"));
+    }
 }

@@ -20,28 +20,38 @@ pub enum NotEnough {
     },
 }
 
+/// A key that can be counted. Two values that stand for one key are equal, whatever they are called.
+pub trait Countable: Ord {
+    /// Whether this is its signature over exactly `message`.
+    fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool;
+}
+
+impl Countable for PublicKey {
+    fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.verify(message, signature).is_ok()
+    }
+}
+
 /// Proof that at least `threshold` distinct authorised keys signed one message.
 #[derive(Clone, Debug)]
-pub struct Quorum(BTreeSet<PublicKey>);
+pub struct Quorum<K = PublicKey>(BTreeSet<K>);
 
-impl Quorum {
+impl<K> Quorum<K> {
     /// The keys whose signatures verified.
-    pub fn signers(&self) -> impl Iterator<Item = &PublicKey> {
+    pub fn signers(&self) -> impl Iterator<Item = &K> {
         self.0.iter()
     }
 }
 
 /// The distinct `authorised` keys with a valid signature over `message`. Others' signatures are ignored.
-pub fn signers<'a>(
+pub fn signers<'a, K: Countable>(
     message: &[u8],
-    authorised: &BTreeSet<PublicKey>,
-    signatures: impl IntoIterator<Item = (PublicKey, &'a [u8])>,
-) -> BTreeSet<PublicKey> {
+    authorised: &BTreeSet<K>,
+    signatures: impl IntoIterator<Item = (K, &'a [u8])>,
+) -> BTreeSet<K> {
     signatures
         .into_iter()
-        .filter(|(key, signature)| {
-            authorised.contains(key) && key.verify(message, signature).is_ok()
-        })
+        .filter(|(key, signature)| authorised.contains(key) && key.has_signed(message, signature))
         .map(|(key, _)| key)
         .collect()
 }
@@ -50,12 +60,12 @@ pub fn signers<'a>(
 ///
 /// # Errors
 /// There are fewer than `threshold` of them, or the threshold is zero.
-pub fn count<'a>(
+pub fn count<'a, K: Countable>(
     message: &[u8],
-    authorised: &BTreeSet<PublicKey>,
+    authorised: &BTreeSet<K>,
     threshold: usize,
-    signatures: impl IntoIterator<Item = (PublicKey, &'a [u8])>,
-) -> Result<Quorum, NotEnough> {
+    signatures: impl IntoIterator<Item = (K, &'a [u8])>,
+) -> Result<Quorum<K>, NotEnough> {
     if threshold == 0 {
         return Err(NotEnough::Zero);
     }

@@ -104,17 +104,7 @@ impl PublicKey {
     /// # Errors
     /// None, more than one, a secret key, or another kind of key.
     pub fn from_pem(text: &str) -> Result<Self, BadKey> {
-        let bad = || BadKey::NotAKey(text.trim_start().chars().take(8).collect());
-        if text.contains("PRIVATE KEY-----") {
-            return Err(BadKey::Secret);
-        }
-        if text.matches(BEGIN).count() > 1 {
-            return Err(BadKey::Several);
-        }
-        let (_before, rest) = text.split_once(PEM[0]).ok_or_else(bad)?;
-        let (body, _after) = rest.split_once(PEM[1]).ok_or_else(bad)?;
-        let body: String = body.split_ascii_whitespace().collect();
-        Self::from_spki(&STANDARD.decode(body).map_err(|_| bad())?)
+        Self::from_spki(&spki_of(text)?)
     }
 
     /// From the DER of a `SubjectPublicKeyInfo`. DER has one form for each kind, so a prefix tells.
@@ -163,6 +153,21 @@ impl PublicKey {
         out.push('\n');
         out
     }
+}
+
+/// The DER in the one `PUBLIC KEY` block of a PEM text.
+pub(super) fn spki_of(text: &str) -> Result<Vec<u8>, BadKey> {
+    let bad = || BadKey::NotAKey(text.trim_start().chars().take(8).collect());
+    if text.contains("PRIVATE KEY-----") {
+        return Err(BadKey::Secret);
+    }
+    if text.matches(BEGIN).count() > 1 {
+        return Err(BadKey::Several);
+    }
+    let (_before, rest) = text.split_once(PEM[0]).ok_or_else(bad)?;
+    let (body, _after) = rest.split_once(PEM[1]).ok_or_else(bad)?;
+    let body: String = body.split_ascii_whitespace().collect();
+    STANDARD.decode(body).map_err(|_| bad())
 }
 
 /// The length-prefixed strings that `bytes` consist of, all of them.

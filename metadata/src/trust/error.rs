@@ -134,6 +134,14 @@ pub enum TrustError {
         /// The limit.
         limit: u64,
     },
+    /// The delegations on the way to a target do not end.
+    #[error("more than {limit} delegated roles on the way to {path}")]
+    TooManyRoles {
+        /// The target path.
+        path: String,
+        /// The limit.
+        limit: usize,
+    },
     /// The repository does not know the product.
     #[error("the repository has no product {0}")]
     UnknownProduct(Product),

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::TrustError;
-use super::signed::{Authority, SignedFile};
+use super::signed::{Authority, KeyKinds, SignedFile};
 
 pub(super) struct Floor {
     snapshot: u64,
@@ -18,9 +18,9 @@ pub(super) struct Floor {
 
 impl Floor {
     /// The floor that a kept snapshot is under this root; none if its keys are no longer the root's.
-    pub(super) fn of(root: &SignedFile, kept: Option<&Vec<u8>>) -> Option<Self> {
+    pub(super) fn of(root: &SignedFile, kinds: KeyKinds, kept: Option<&Vec<u8>>) -> Option<Self> {
         let file = SignedFile::parse("snapshot", kept?).ok()?;
-        Authority::of_root(root, "snapshot").ok()?.count(&file).ok()?;
+        Authority::of_root_with(root, "snapshot", kinds).ok()?.count(&file).ok()?;
         Some(Self { snapshot: file.version(), roles: versions(&file) })
     }
 

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use sigstore_tuf::{Error, MetaFile, TrustedMetadataSet};
 
 use super::floor::Floor;
-use super::signed::{Authority, SignedFile};
+use super::signed::{Authority, Counted, KeyKinds, SignedFile};
 use super::{Signer, TrustError};
 use crate::threshold::Quorum;
 use crate::{PublicKey, Version};
@@ -47,6 +47,18 @@ pub(super) struct ProductRole {
     pub(super) revoked: BTreeSet<Version>,
 }
 
+/// What a role says about a target: length in bytes, algorithm to hexadecimal digest.
+pub(super) struct Listed {
+    pub(super) length: u64,
+    pub(super) hashes: BTreeMap<String, String>,
+}
+
+/// A role that a path is delegated to.
+pub(super) struct Below {
+    pub(super) role: String,
+    pub(super) terminating: bool,
+}
+
 /// A trusted delegated role, its entries not yet looked at.
 #[derive(Debug)]
 pub(super) struct Loaded {
@@ -59,16 +71,26 @@ pub(super) struct Loaded {
 #[derive(Clone, Debug)]
 pub(super) struct Law {
     set: TrustedMetadataSet,
+    kinds: KeyKinds,
     root: SignedFile,
     targets: Option<SignedFile>,
 }
 
 impl Law {
-    pub(super) fn from_root(bytes: &[u8]) -> Result<Self, TrustError> {
+    pub(super) fn from_root(bytes: &[u8], kinds: KeyKinds) -> Result<Self, TrustError> {
         let root = SignedFile::parse("root", bytes)?;
-        Authority::of_root(&root, "root")?.count(&root)?;
+        Authority::of_root_with(&root, "root", kinds)?.count(&root)?;
         let set = TrustedMetadataSet::from_root(bytes).map_err(|e| told("root", e))?;
-        Ok(Self { set, root, targets: None })
+        Ok(Self { set, kinds, root, targets: None })
+    }
+
+    pub(super) fn kinds(&self) -> KeyKinds {
+        self.kinds
+    }
+
+    /// Who may sign a top-level role now.
+    fn authority(&self, role: &str) -> Result<Authority, TrustError> {
+        Authority::of_root_with(&self.root, role, self.kinds)
     }
 
     pub(super) fn root(&self) -> &SignedFile {
@@ -82,8 +104,8 @@ impl Law {
     /// TUF 5.3.4, 5.3.5: signed by a threshold of the trusted root *and* of itself; exactly the next version.
     pub(super) fn next_root(&mut self, bytes: &[u8]) -> Result<(), TrustError> {
         let next = SignedFile::parse("root", bytes)?;
-        Authority::of_root(&self.root, "root")?.count(&next)?;
-        Authority::of_root(&next, "root")?.count(&next)?;
+        self.authority("root")?.count(&next)?;
+        Authority::of_root_with(&next, "root", self.kinds)?.count(&next)?;
         self.set.update_root(bytes).map_err(|e| told("root", e))?;
         self.root = next;
         self.targets = None;
@@ -97,7 +119,7 @@ impl Law {
             return Err(TrustError::NotConsistent { version: self.root.version() });
         }
         for role in ["timestamp", "snapshot", "targets"] {
-            Authority::of_root(&self.root, role)?;
+            self.authority(role)?;
         }
         Ok(())
     }
@@ -105,7 +127,7 @@ impl Law {
     /// TUF 5.4. Returns whether the file replaced the trusted one; the same version is no news.
     pub(super) fn timestamp(&mut self, bytes: &[u8], now: Timestamp) -> Result<bool, TrustError> {
         let file = SignedFile::parse("timestamp", bytes)?;
-        Authority::of_root(&self.root, "timestamp")?.count(&file)?;
+        self.authority("timestamp")?.count(&file)?;
         match self.set.update_timestamp(bytes, now) {
             Ok(()) => fresh(&file, now).map(|()| true),
             Err(Error::EqualVersion { .. }) => Ok(false),
@@ -141,7 +163,7 @@ impl Law {
         floor: Option<&Floor>,
     ) -> Result<(), TrustError> {
         let file = SignedFile::parse("snapshot", bytes)?;
-        Authority::of_root(&self.root, "snapshot")?.count(&file)?;
+        self.authority("snapshot")?.count(&file)?;
         if let Some(floor) = floor {
             floor.check(&file)?;
         }
@@ -167,7 +189,7 @@ impl Law {
     /// TUF 5.6.
     pub(super) fn top_targets(&mut self, bytes: &[u8], now: Timestamp) -> Result<(), TrustError> {
         let file = SignedFile::parse("targets", bytes)?;
-        Authority::of_root(&self.root, "targets")?.count(&file)?;
+        self.authority("targets")?.count(&file)?;
         self.set.update_targets(bytes, now).map_err(|error| match error {
             Error::Expired { ref role, .. } if role == "targets" => expired(&file),
             error => told("targets", error),
@@ -204,10 +226,11 @@ impl Law {
         above: &SignedFile,
         role: &str,
         bytes: &[u8],
+        kinds: KeyKinds,
         now: Timestamp,
     ) -> Result<Loaded, TrustError> {
         let targets = self.check_chain(now)?;
-        let authority = Authority::of_delegation(above, role)?;
+        let authority = Authority::of_delegation_with(above, role, kinds)?;
         let file = SignedFile::parse(role, bytes)?;
         let quorum = authority.count(&file)?;
         let signers = named(&quorum, [targets, &self.root]);
@@ -268,6 +291,37 @@ impl Law {
         })
     }
 
+    /// What a loaded role says about a target.
+    pub(super) fn listed(&self, role: &str, path: &str) -> Option<Listed> {
+        let target = self.set.targets_role(role)?.target(path)?;
+        Some(Listed { length: target.length, hashes: target.hashes.clone() })
+    }
+
+    /// TUF 5.6.7.2: the roles to which a loaded one delegates `path`, in its order, up to the first terminating one.
+    pub(super) fn below(&self, role: &str, path: &str) -> Result<Vec<Below>, TrustError> {
+        let trusted = self.set.targets_role(role);
+        let Some(delegations) = trusted.and_then(|t| t.delegations.as_ref()) else {
+            return Ok(Vec::new());
+        };
+        if delegations.extra.contains_key("succinct_roles") {
+            let what = "it delegates to succinct roles, which are not followed here";
+            return Err(TrustError::malformed(role, what));
+        }
+        let mut names = BTreeSet::new();
+        let mut below = Vec::new();
+        for delegation in &delegations.roles {
+            if !names.insert(&delegation.name) {
+                let what = format!("it delegates to {:?} twice", delegation.name);
+                return Err(TrustError::malformed(role, what));
+            }
+            if delegation.matches_path(path).map_err(|e| told(role, e))? {
+                let name = delegation.name.clone();
+                below.push(Below { role: name, terminating: delegation.terminating });
+            }
+        }
+        Ok(below)
+    }
+
     /// Versions and expiry of the four top-level roles, as far as they are trusted.
     pub(super) fn top_level(&self) -> Vec<(&'static str, u64, Timestamp)> {
         let timestamp = self.set.timestamp().map(|t| ("timestamp", t.version, t.expires));
@@ -278,10 +332,10 @@ impl Law {
     }
 }
 
-fn named(quorum: &Quorum, files: [&SignedFile; 2]) -> Vec<Signer> {
+fn named(quorum: &Quorum<Counted>, files: [&SignedFile; 2]) -> Vec<Signer> {
     let names = names(files);
     let named = |key| names.get(key).cloned().unwrap_or_else(|| Signer::unnamed(*key));
-    quorum.signers().map(named).collect()
+    quorum.signers().filter_map(Counted::ours).map(named).collect()
 }
 
 /// Who is who by several files: the first that gives a key a label wins.

@@ -14,6 +14,7 @@ mod bins;
 mod error;
 mod floor;
 mod law;
+mod lookup;
 mod products;
 mod signed;
 mod source;
@@ -25,7 +26,8 @@ use jiff::Timestamp;
 
 pub use bins::{BadBins, Bins, INDEX, Index, Indexed, index, index_of, product_of, worth_listing};
 pub use error::TrustError;
-pub use signed::{Authority, LABELS, MINISIGN, REVOKED, SignedFile};
+pub use lookup::{BadTarget, FoundTarget};
+pub use signed::{Authority, Counted, KeyKinds, LABELS, MINISIGN, REVOKED, SignedFile};
 pub use source::{Source, SourceError};
 pub use target::{Releases, Signer, VerifiedTarget};
 
@@ -37,7 +39,7 @@ pub(crate) use law::names;
 use source::{fetch, need, pinned};
 
 /// What was trusted, to be persisted: file name (`root.json`, `timestamp.json`, `snapshot.json`,
-/// `targets.json`, `PRODUCT.json`) to the exact bytes as downloaded.
+/// `targets.json`, `ROLE.json` as [`layout::kept`] writes it) to the exact bytes as downloaded.
 pub type Kept = BTreeMap<String, Vec<u8>>;
 
 /// A trusted role, for people: which version, and until when.
@@ -64,7 +66,16 @@ impl Trust {
     /// # Errors
     /// It is no root, or not signed by a threshold of its own distinct keys.
     pub fn from_root(root: &[u8]) -> Result<Self, TrustError> {
-        let law = Law::from_root(root)?;
+        Self::from_root_with(root, KeyKinds::Ours)
+    }
+
+    /// [`Trust::from_root`] of a repository that another program makes, where other kinds of keys may count. Its
+    /// files are found by [`Trust::target`].
+    ///
+    /// # Errors
+    /// As [`Trust::from_root`].
+    pub fn from_root_with(root: &[u8], kinds: KeyKinds) -> Result<Self, TrustError> {
+        let law = Law::from_root(root, kinds)?;
         Ok(Self { law, kept: Kept::from([("root.json".to_owned(), root.to_vec())]) })
     }
 
@@ -75,10 +86,23 @@ impl Trust {
     /// # Errors
     /// The pinned or the kept root is no valid root.
     pub fn restore(root: &[u8], kept: &Kept, now: Timestamp) -> Result<Self, TrustError> {
-        let mut this = Self::from_root(root)?;
+        Self::restore_with(root, kept, KeyKinds::Ours, now)
+    }
+
+    /// [`Trust::restore`] of a repository that another program makes, where other kinds of keys may count.
+    ///
+    /// # Errors
+    /// As [`Trust::restore`].
+    pub fn restore_with(
+        root: &[u8],
+        kept: &Kept,
+        kinds: KeyKinds,
+        now: Timestamp,
+    ) -> Result<Self, TrustError> {
+        let mut this = Self::from_root_with(root, kinds)?;
         let mut kept = kept.clone();
         if let Some(bytes) = kept.get("root.json") {
-            let law = Law::from_root(bytes)?;
+            let law = Law::from_root(bytes, kinds)?;
             if law.root().version() > this.law.root().version() {
                 this.law = law;
             } else {
@@ -101,7 +125,7 @@ impl Trust {
     /// The bytes of one trusted role.
     #[cfg(feature = "authoring")]
     pub(crate) fn file(&self, role: &str) -> Option<&Vec<u8>> {
-        self.kept.get(&format!("{role}.json"))
+        self.kept.get(&layout::kept(role))
     }
 
     /// Follows newer roots that are at hand, offline. Roots not newer than the trusted one are passed over.
@@ -194,7 +218,7 @@ impl Trust {
             return Ok(());
         }
         let bytes = pinned(source, "snapshot", &pin)?;
-        let floor = Floor::of(self.law.root(), self.kept.get("snapshot.json"));
+        let floor = Floor::of(self.law.root(), self.law.kinds(), self.kept.get("snapshot.json"));
         self.law.snapshot(&bytes, now, floor.as_ref())?;
         self.keep("snapshot", &bytes);
         Ok(())
@@ -224,14 +248,14 @@ impl Trust {
     }
 
     fn keep(&mut self, role: &str, bytes: &[u8]) {
-        self.kept.insert(format!("{role}.json"), bytes.to_vec());
+        self.kept.insert(layout::kept(role), bytes.to_vec());
     }
 
     /// Loads kept files as floors: at the beginning of time nothing has expired. They authorise nothing by that,
     /// since every use checks expiry again.
     fn load_kept(&mut self, now: Timestamp) {
         let floor = Timestamp::MIN;
-        let kept = |role: &str| self.kept.get(&format!("{role}.json"));
+        let kept = |role: &str| self.kept.get(&layout::kept(role));
         let (timestamp, snapshot, targets) = (kept("timestamp"), kept("snapshot"), kept("targets"));
         let _dropped = timestamp.map(|bytes| self.law.timestamp(bytes, floor));
         let _dropped = snapshot.map(|bytes| self.law.snapshot(bytes, floor, None));

@@ -8,9 +8,10 @@ use super::bins::{self, Bins};
 use super::law::Loaded;
 use super::source::pinned;
 use super::{
-    Index, Releases, SignedFile, Source, Trust, TrustError, VerifiedTarget, index_of, product_of,
+    Index, KeyKinds, Releases, SignedFile, Source, Trust, TrustError, VerifiedTarget, index_of,
+    product_of,
 };
-use crate::{Platform, Product, Version, release};
+use crate::{Platform, Product, Version, layout, release};
 
 impl Trust {
     /// The releases of `product`, by the role that keyholders sign for it. Downloads the role unless the kept one
@@ -132,7 +133,7 @@ impl Trust {
         source: &mut dyn Source,
     ) -> Result<Option<SignedFile>, TrustError> {
         let above = self.product(product, now, source)?;
-        let loaded = self.delegated(&above.file, role, now, source)?;
+        let loaded = self.delegated(&above.file, role, KeyKinds::Ours, now, source)?;
         Ok(loaded.map(|loaded| loaded.file))
     }
 
@@ -147,24 +148,26 @@ impl Trust {
             return Err(TrustError::UnknownProduct(product.clone()));
         }
         let missing = || TrustError::Missing { path: format!("metadata/N.{product}.json") };
-        self.delegated(&targets, product.as_str(), now, source)?.ok_or_else(missing)
+        self.delegated(&targets, product.as_str(), KeyKinds::Ours, now, source)?.ok_or_else(missing)
     }
 
     /// A role below `above`: the kept one where it is current. `None`: the snapshot does not list it.
-    fn delegated(
+    pub(super) fn delegated(
         &mut self,
         above: &SignedFile,
         role: &str,
+        kinds: KeyKinds,
         now: Timestamp,
         source: &mut dyn Source,
     ) -> Result<Option<Loaded>, TrustError> {
         let Some(pin) = self.law.pin(role)? else { return Ok(None) };
-        let kept = self.kept.get(&format!("{role}.json"));
-        if let Some(loaded) = kept.and_then(|b| self.law.delegated(above, role, b, now).ok()) {
+        let kept = self.kept.get(&layout::kept(role));
+        let current = |bytes: &Vec<u8>| self.law.delegated(above, role, bytes, kinds, now).ok();
+        if let Some(loaded) = kept.and_then(current) {
             return Ok(Some(loaded));
         }
         let bytes = pinned(source, role, &pin)?;
-        let loaded = self.law.delegated(above, role, &bytes, now)?;
+        let loaded = self.law.delegated(above, role, &bytes, kinds, now)?;
         self.keep(role, &bytes);
         Ok(Some(loaded))
     }
@@ -189,7 +192,8 @@ impl Trust {
     ) -> Result<(Index, BTreeSet<Version>), TrustError> {
         let role = index_of(product);
         let missing = || TrustError::Missing { path: format!("metadata/N.{role}.json") };
-        let loaded = self.delegated(above, &role, now, source)?.ok_or_else(missing)?;
+        let loaded =
+            self.delegated(above, &role, KeyKinds::Ours, now, source)?.ok_or_else(missing)?;
         Ok((bins::index(&loaded.file)?, loaded.file.revoked()?))
     }
 
@@ -202,7 +206,9 @@ impl Trust {
         now: Timestamp,
         source: &mut dyn Source,
     ) -> Result<Option<Releases>, TrustError> {
-        let Some(loaded) = self.delegated(above, bin, now, source)? else { return Ok(None) };
+        let Some(loaded) = self.delegated(above, bin, KeyKinds::Ours, now, source)? else {
+            return Ok(None);
+        };
         let way = [("targets", product.as_str()), (product.as_str(), bin)];
         Ok(Some(Releases::read(product, self.law.entries(&loaded, &way, wanted)?)))
     }

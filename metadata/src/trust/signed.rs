@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use super::TrustError;
 use super::target::Signer;
-use crate::threshold::{self, NotEnough, Quorum};
+use crate::key::RsaKey;
+use crate::threshold::{self, Countable, NotEnough, Quorum};
 use crate::{PublicKey, Version, canonical};
 
 /// The field of `signed` that gives keys their names, for people only: `{keyid: label}`.
@@ -144,11 +145,54 @@ impl SignedFile {
     }
 }
 
+/// Which kinds of keys count. Keys of any other kind are nobody's: ignored, not fatal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyKinds {
+    /// Those that our keyholders have, Ed25519 and P-256: what a review shows is all that counts.
+    #[default]
+    Ours,
+    /// Also RSA: in repositories that other programs make.
+    AlsoRsa,
+}
+
+/// A key that counts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Counted {
+    /// A key as our keyholders have.
+    Ours(PublicKey),
+    /// A key of other people's repositories ([`KeyKinds::AlsoRsa`]).
+    Rsa(RsaKey),
+}
+
+impl Counted {
+    fn read(key: &Value, kinds: KeyKinds) -> Option<Self> {
+        let rsa = || (kinds == KeyKinds::AlsoRsa).then(|| RsaKey::from_tuf_json(key).ok())?;
+        PublicKey::from_tuf_json(key).ok().map(Self::Ours).or_else(|| rsa().map(Self::Rsa))
+    }
+
+    /// The key, where it is one as our keyholders have.
+    pub fn ours(&self) -> Option<&PublicKey> {
+        match self {
+            Self::Ours(key) => Some(key),
+            Self::Rsa(_) => None,
+        }
+    }
+}
+
+impl Countable for Counted {
+    fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        match self {
+            Self::Ours(key) => key.has_signed(message, signature),
+            Self::Rsa(key) => key.verify(message, signature).is_ok(),
+        }
+    }
+}
+
 /// Who may sign a role: at least `threshold` distinct keys, the threshold at least 1.
 #[derive(Clone, Debug)]
 pub struct Authority {
     role: String,
-    keys: BTreeMap<String, PublicKey>,
+    keys: BTreeMap<String, Counted>,
     threshold: usize,
 }
 
@@ -164,8 +208,17 @@ impl Authority {
     /// # Errors
     /// The role is unknown to the root, its threshold is 0, or its keys are too few.
     pub fn of_root(root: &SignedFile, role: &str) -> Result<Self, TrustError> {
+        Self::of_root_with(root, role, KeyKinds::Ours)
+    }
+
+    /// [`Authority::of_root`] with other kinds of keys.
+    pub(super) fn of_root_with(
+        root: &SignedFile,
+        role: &str,
+        kinds: KeyKinds,
+    ) -> Result<Self, TrustError> {
         let entry = root.signed.get("roles").and_then(|roles| roles.get(role));
-        Self::read(role, entry, root.signed.get("keys"))
+        Self::read(role, entry, root.signed.get("keys"), kinds)
     }
 
     /// Who may sign the product's `role` by these targets.
@@ -173,15 +226,29 @@ impl Authority {
     /// # Errors
     /// The role is unknown to the targets, its threshold is 0, or its keys are too few.
     pub fn of_delegation(targets: &SignedFile, role: &str) -> Result<Self, TrustError> {
+        Self::of_delegation_with(targets, role, KeyKinds::Ours)
+    }
+
+    /// [`Authority::of_delegation`] with other kinds of keys.
+    pub(super) fn of_delegation_with(
+        targets: &SignedFile,
+        role: &str,
+        kinds: KeyKinds,
+    ) -> Result<Self, TrustError> {
         let delegations = targets.signed.get("delegations");
         let entry = delegations
             .and_then(|d| d.get("roles"))
             .and_then(Value::as_array)
             .and_then(|roles| roles.iter().find(|r| r.get("name").is_some_and(|n| n == role)));
-        Self::read(role, entry, delegations.and_then(|d| d.get("keys")))
+        Self::read(role, entry, delegations.and_then(|d| d.get("keys")), kinds)
     }
 
-    fn read(role: &str, entry: Option<&Value>, keys: Option<&Value>) -> Result<Self, TrustError> {
+    fn read(
+        role: &str,
+        entry: Option<&Value>,
+        keys: Option<&Value>,
+        kinds: KeyKinds,
+    ) -> Result<Self, TrustError> {
         let unknown = || TrustError::UnknownRole { role: role.to_owned() };
         let RoleKeys { keyids, threshold } = RoleKeys::deserialize(entry.ok_or_else(unknown)?)
             .map_err(|e| TrustError::malformed(role, e))?;
@@ -192,21 +259,25 @@ impl Authority {
         let keys: BTreeMap<_, _> = keyids
             .into_iter()
             .filter_map(|id| {
-                let key = PublicKey::from_tuf_json(keys?.get(&id)?).ok()?;
+                let key = Counted::read(keys?.get(&id)?, kinds)?;
                 Some((id, key))
             })
             .collect();
         let this = Self { role: role.to_owned(), keys, threshold };
-        let distinct = this.keys().len();
+        let distinct = this.counted().len();
         if distinct < threshold {
             return Err(TrustError::TooFewKeys { role: role.to_owned(), distinct, threshold });
         }
         Ok(this)
     }
 
-    /// The distinct keys that may sign.
+    /// The distinct keys that may sign, as far as our keyholders could have them.
     pub fn keys(&self) -> BTreeSet<PublicKey> {
-        self.keys.values().copied().collect()
+        self.keys.values().filter_map(Counted::ours).copied().collect()
+    }
+
+    fn counted(&self) -> BTreeSet<Counted> {
+        self.keys.values().cloned().collect()
     }
 
     /// How many of them must.
@@ -218,12 +289,13 @@ impl Authority {
     ///
     /// # Errors
     /// Fewer distinct keys than the threshold have signed it.
-    pub fn count(&self, file: &SignedFile) -> Result<Quorum, TrustError> {
+    pub fn count(&self, file: &SignedFile) -> Result<Quorum<Counted>, TrustError> {
         let signatures = file
             .signatures
             .iter()
-            .filter_map(|(id, signature)| Some((*self.keys.get(id)?, signature.as_slice())));
-        threshold::count(&file.message, &self.keys(), self.threshold, signatures).map_err(|error| {
+            .filter_map(|(id, signature)| Some((self.keys.get(id)?.clone(), signature.as_slice())));
+        let counted = threshold::count(&file.message, &self.counted(), self.threshold, signatures);
+        counted.map_err(|error| {
             let role = self.role.clone();
             match error {
                 NotEnough::Zero => TrustError::ZeroThreshold { role },

@@ -12,6 +12,8 @@ mod floors;
 mod freshness;
 mod honest;
 mod limits;
+mod lookup;
+mod others;
 mod products;
 mod rollback;
 mod roots;
