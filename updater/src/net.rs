@@ -194,7 +194,8 @@ impl Mirror {
         &self.repository
     }
 
-    /// A whole file of at most `max` bytes; `None` if the mirror says that there is none.
+    /// A whole file of at most `max` bytes; `None` if the mirror says that there is none. `path` is written as in an
+    /// address: `%2F` is a `/` that is part of a name (a directory has it under the name as written).
     ///
     /// # Errors
     /// The mirror cannot be reached, answers something else, sends more, or stops midway.
@@ -216,12 +217,12 @@ impl Mirror {
     /// # Errors
     /// As [`Mirror::get`].
     pub fn open(&self, path: &str, from: u64, max: u64) -> Result<Option<Body>, NetError> {
-        if path.split('/').any(|s| s.is_empty() || s == "." || s == ".." || s.contains('\0')) {
-            return Err(NetError::BadPath(path.to_owned()));
-        }
+        let segments = path.split('/').map(|s| decoded(s).filter(|d| is_name(s) && is_name(d)));
+        let segments: Option<Vec<_>> = segments.collect();
+        let segments = segments.ok_or_else(|| NetError::BadPath(path.to_owned()))?;
         let url = self.repository.address(path);
         let opened = match (&self.repository, &self.client) {
-            (Repository::Web(base), Some(client)) => web::ask(client, base, path, from)?,
+            (Repository::Web(base), Some(client)) => web::ask(client, base, &segments, from)?,
             (Repository::Web(_), None) => None,
             (Repository::Directory(dir), _) => read_file(dir, path, from).map_err(|source| {
                 NetError::Unreachable { url: url.clone(), source: source.into() }
@@ -267,6 +268,29 @@ impl Body {
         }
         Ok(read)
     }
+}
+
+fn is_name(segment: &str) -> bool {
+    !matches!(segment, "" | "." | "..") && !segment.contains('\0')
+}
+
+/// A segment of a path with its `%XX` resolved, as [`layout::segment`](countersign_metadata::layout::segment) wrote them.
+/// It may then hold a `/`, which stays part of the one name.
+fn decoded(segment: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let [first, after @ ..] = rest {
+        rest = after;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let (digits, after) = rest.split_at_checked(2)?;
+        let digits = std::str::from_utf8(digits).ok().filter(|d| !d.starts_with('+'))?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        rest = after;
+    }
+    String::from_utf8(bytes).ok()
 }
 
 type Opened = Option<(Box<dyn Read + Send>, u64)>;

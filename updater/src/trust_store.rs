@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use countersign_metadata::layout::limit;
 use countersign_metadata::trust::{Kept, Releases, Source, SourceError, Trust, TrustError};
@@ -173,7 +174,7 @@ fn ask(
     let answer = trust
         .refresh(now, &mut source)
         .and_then(|()| trust.releases(&config.product, now, &mut source));
-    persist(home, &trust.kept())?;
+    TrustDir::new(home.trust()).persist(&trust.kept())?;
     let releases = match answer {
         Ok(releases) => releases,
         Err(error) => return Ok(Err(error)),
@@ -200,41 +201,66 @@ fn load(home: &Home, now: Timestamp) -> Result<Trust, TrustStoreError> {
         let path = path.display().to_string();
         move |source| TrustStoreError::Root { path, source }
     };
-    let kept = read_kept(home)?;
+    let dir = TrustDir::new(home.trust());
+    let kept = dir.read()?;
     if kept.is_empty() {
         return Trust::from_root(&root).map_err(bad(&pinned));
     }
-    Trust::restore(&root, &kept, now).map_err(bad(&home.trust()))
+    Trust::restore(&root, &kept, now).map_err(bad(dir.path()))
 }
 
-fn read_kept(home: &Home) -> Result<Kept, DiskError> {
-    let dir = home.trust();
-    let mut kept = Kept::new();
-    for entry in fs::read_dir(&dir).on_disk("read", &dir)? {
-        let name = entry.on_disk("read", &dir)?.file_name();
-        let Some(name) = name.to_str().filter(|n| n.ends_with(".json")) else { continue };
-        if let Some(bytes) = durable::read(&dir.join(name), limit::METADATA)? {
-            kept.insert(name.to_owned(), bytes);
+/// A directory of trusted files: `root.json`, `timestamp.json`, … exactly as downloaded.
+#[derive(Clone, Debug)]
+pub struct TrustDir(PathBuf);
+
+impl TrustDir {
+    /// Names a directory, which must be there.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// What was kept.
+    ///
+    /// # Errors
+    /// The disk fails, or a file is longer than metadata may be.
+    pub fn read(&self) -> Result<Kept, DiskError> {
+        let dir = self.path();
+        let mut kept = Kept::new();
+        for entry in fs::read_dir(dir).on_disk("read", dir)? {
+            let name = entry.on_disk("read", dir)?.file_name();
+            let Some(name) = name.to_str().filter(|n| n.ends_with(".json")) else { continue };
+            if let Some(bytes) = durable::read(&dir.join(name), limit::METADATA)? {
+                kept.insert(name.to_owned(), bytes);
+            }
         }
+        Ok(kept)
     }
-    Ok(kept)
-}
 
-fn persist(home: &Home, kept: &Kept) -> Result<(), DiskError> {
-    let before = read_kept(home)?;
-    let order = |name: &str| match name {
-        "root.json" => 0,
-        "snapshot.json" => 2,
-        "timestamp.json" => 3,
-        _ => 1,
-    };
-    let mut changed: Vec<_> =
-        kept.iter().filter(|(name, bytes)| before.get(*name) != Some(bytes)).collect();
-    changed.sort_by_key(|(name, _)| order(name));
-    for (name, bytes) in changed {
-        durable::write(&home.trust().join(name), bytes)?;
+    /// Keeps what is trusted now; what has not changed is not written again.
+    ///
+    /// # Errors
+    /// The disk fails. What was written before that is whole.
+    pub fn persist(&self, kept: &Kept) -> Result<(), DiskError> {
+        let before = self.read()?;
+        let order = |name: &str| match name {
+            "root.json" => 0,
+            "snapshot.json" => 2,
+            "timestamp.json" => 3,
+            _ => 1,
+        };
+        let mut changed: Vec<_> =
+            kept.iter().filter(|(name, bytes)| before.get(*name) != Some(bytes)).collect();
+        changed.sort_by_key(|(name, _)| order(name));
+        for (name, bytes) in changed {
+            durable::write(&self.path().join(name), bytes)?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 #[cfg(test)]

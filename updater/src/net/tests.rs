@@ -82,7 +82,7 @@ fn a_path_never_leaves_the_repository() {
     std::fs::write(dir.path().join("a"), "0123456789").unwrap();
     let address = format!("file://{}", dir.path().display());
     let mirror = Mirror::new(&address.parse().unwrap()).unwrap();
-    for bad in ["../a", "/etc/passwd", "a//b", "./a", ""] {
+    for bad in ["../a", "/etc/passwd", "a//b", "./a", "", "%2e%2E/a", "a/%2e", "a%00", "%", "%+1"] {
         assert!(matches!(mirror.get(bad, 10), Err(NetError::BadPath(_))), "{bad}");
     }
     assert_eq!(mirror.get("a", 10).unwrap().unwrap(), b"0123456789");
@@ -98,4 +98,19 @@ fn a_directory_that_is_gone_is_unreachable_and_not_empty() {
     let mirror = Mirror::new(&"file:///nowhere-at-all".parse().unwrap()).unwrap();
     let error = mirror.get("metadata/timestamp.json", 10).unwrap_err();
     assert!(matches!(error, NetError::Unreachable { .. }) && error.retry());
+}
+
+#[test]
+fn a_name_that_holds_a_slash_is_asked_for_as_one_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("metadata")).unwrap();
+    let path = "metadata/1...%2Fa%3F%23%25.json";
+    std::fs::write(dir.path().join(path), "found").unwrap();
+    let web = mirror::Mirror::serve(dir.path(), Mischief::None);
+    let directory = format!("file://{}", dir.path().display());
+    for address in [&web.url, &directory] {
+        let mirror = Mirror::new(&address.parse().unwrap()).unwrap();
+        assert_eq!(mirror.get(path, 10).unwrap().unwrap(), b"found", "{address}");
+    }
+    assert_eq!(*web.asked.lock().unwrap(), [format!("{path}@0")]);
 }

@@ -9,11 +9,16 @@ use super::{NetError, Opened, Patience};
 /// Redirects followed for one file.
 const REDIRECTS: usize = 5;
 
-pub(super) fn ask(client: &Client, base: &Url, path: &str, from: u64) -> Result<Opened, NetError> {
+pub(super) fn ask(
+    client: &Client,
+    base: &Url,
+    path: &[String],
+    from: u64,
+) -> Result<Opened, NetError> {
     let mut url = base.clone();
     // Pushed segment by segment, so that no path can name another host or leave the repository.
     if let Ok(mut segments) = url.path_segments_mut() {
-        segments.pop_if_empty().extend(path.split('/'));
+        segments.pop_if_empty().extend(path);
     }
     let send = |from: u64| {
         let mut request = client.get(url.clone());
