@@ -41,9 +41,8 @@ impl Server {
             .spawn();
         let missing = |error| {
             format!(
-                "this test needs an object store, and {program} cannot be run ({error}): \
-                 `python3 -m venv V && V/bin/pip install 'moto[server,s3]'`, then put V/bin on PATH \
-                 or set MOTO_SERVER=V/bin/moto_server"
+                "this test needs an object store, and {program} cannot be run ({error}): .ci/install \
+                 installs it, or set MOTO_SERVER to the path of moto's moto_server"
             )
         };
         let child = child.map_err(missing).unwrap();

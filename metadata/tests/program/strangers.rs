@@ -20,8 +20,8 @@ fn reads(site: &Site, version: &str) {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(
         !errors.contains("No module named"),
-        "this test needs python-tuf: `python3 -m venv V && V/bin/pip install tuf 'securesystemslib[crypto]'`, then set \
-         TUF_PYTHON=V/bin/python ({errors})"
+        "this test needs python-tuf ({errors}): .ci/install installs it, or set TUF_PYTHON to a Python that has \
+         tuf and securesystemslib[crypto]"
     );
     assert!(output.status.success(), "{errors}");
     assert!(String::from_utf8_lossy(&output.stdout).contains(&path));
