@@ -53,7 +53,7 @@ fn newcomers_are_told_what_to_do() {
     refused(&site.draft("OUT"), 3, "nothing is published");
     site.sign("0001-init", &[1, 2]);
     let nobody = site.run(&["publish", "--repo", "REPO", "--signer", "no-such-signer"]);
-    refused(&nobody, 4, "cannot run no-such-signer");
+    refused(&nobody, 7, "cannot run no-such-signer");
     for (command, words) in [("yes", "too long"), ("false", "ended with"), ("true", "did not sign")]
     {
         let run = site.run(&["publish", "--repo", "REPO", "--signer", command]);
