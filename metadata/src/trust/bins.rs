@@ -139,7 +139,8 @@ pub fn index(file: &SignedFile) -> Result<Index, TrustError> {
 /// The releases among these that some node may want next: the newest few, and each one with no newer one that
 /// could be installed instead of it.
 pub fn worth_listing(mut releases: Vec<Indexed>) -> Vec<Indexed> {
-    releases.sort_by(|a, b| b.version.cmp(&a.version));
+    // All of an entry, so that the order of what comes in does not matter.
+    releases.sort_by(|a, b| b.cmp(a));
     releases.dedup();
     let mut kept: Vec<Indexed> = Vec::new();
     let mut stable = 0;

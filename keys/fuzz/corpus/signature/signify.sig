@@ -1,0 +1,2 @@
+untrusted comment: a test
+RWQBAQEBAQEBAYJtOIgBdWqkFMamdIR6xsTQMwdYKgsc3Qn9fzaMJJRiSvLMaAgvHmdgyA+2EhB+/gUyfETHW6iC0tmfFvAj+Qk=
