@@ -49,7 +49,11 @@ pub(crate) fn text(
 pub fn verify<'t>(text: &'t str, key: &PublicKey, message: &[u8]) -> Result<&'t str, BadMinisig> {
     let mut lines = text.lines();
     let mut next = || lines.next().ok_or(BadMinisig("it has fewer than four lines"));
-    let (_comment, signature, comment, global) = (next()?, next()?, next()?, next()?);
+    let (untrusted, signature, comment, global) = (next()?, next()?, next()?, next()?);
+    // The stock tool refuses any other first line, so such a file is no use to anybody else.
+    if !untrusted.starts_with(crate::label::COMMENT) {
+        return Err(BadMinisig("it has no untrusted comment"));
+    }
     let bytes = |line| STANDARD.decode(line).map_err(|_| BadMinisig("a line is not base64"));
     let signature = bytes(signature)?;
     let Some((b"Ed", rest)) = signature.split_first_chunk() else {
@@ -85,6 +89,9 @@ mod tests {
         assert!(verify(&minisig, key.public(), b"other").is_err());
         let relabelled = minisig.replace("root version 1", "root version 2");
         assert!(verify(&relabelled, key.public(), b"message").is_err());
+        let without_comment = minisig.replace("untrusted comment: ", "");
+        assert!(verify(&without_comment, key.public(), b"message").is_err());
+        assert!(minisign::SignatureBox::from_string(&without_comment).is_err());
 
         let theirs = minisign::SignatureBox::from_string(&minisig).unwrap();
         let public = minisign::PublicKey::from_base64(&made.key.to_string()).unwrap();

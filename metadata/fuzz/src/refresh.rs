@@ -93,7 +93,10 @@ fn restart(root: &[u8], trust: &Trust, now: Timestamp) {
     let restored = Trust::restore(root, &kept, now).expect("the root is trusted");
     assert_eq!(restored.root().version(), trust.root().version());
     let timestamp = |t: &Trust| t.roles().into_iter().find(|r| r.role == "timestamp");
-    assert_eq!(timestamp(&restored), timestamp(trust));
+    // A new root that is of no use (expired, too few keys) leaves none in memory; the kept one still is a floor.
+    if let Some(now) = timestamp(trust) {
+        assert_eq!(timestamp(&restored), Some(now));
+    }
 }
 
 fn check(target: &VerifiedTarget) {
