@@ -27,11 +27,19 @@ pub enum Error {
     },
     /// A directory given as [`Mount::Writable`](crate::Mount::Writable) could not be given to the payload
     /// or handed back.
-    #[error("cannot change the owner of the scratch directory {}", path.display())]
+    #[error("cannot give the scratch directory {} to the payload, or take it back", path.display())]
     Owner {
         /// The path outside the sandbox.
         path: PathBuf,
         /// What the kernel said.
+        source: io::Error,
+    },
+    /// Less space was left than [`Sandbox::keep_free`](crate::Sandbox::keep_free) says; the payload was killed.
+    #[error("the file system of the scratch directory {} is nearly full", path.display())]
+    Full {
+        /// The path outside the sandbox.
+        path: PathBuf,
+        /// How much was left.
         source: io::Error,
     },
     /// The payload's program could not be executed.
@@ -84,6 +92,7 @@ pub(crate) enum Kind {
     Missing,
     Mount,
     Owner,
+    Full,
     Program,
     Network,
     Setup,
@@ -139,6 +148,7 @@ impl From<Failure> for Error {
             Kind::Missing => Self::Missing { capability: what, reason: text },
             Kind::Mount => Self::Mount { path: what.into(), source },
             Kind::Owner => Self::Owner { path: what.into(), source },
+            Kind::Full => Self::Full { path: what.into(), source },
             Kind::Program => Self::Program { path: what.into(), source },
             Kind::Network => Self::Network { address: what, source },
             Kind::Setup => Self::Setup { step: what, source },

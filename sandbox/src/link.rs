@@ -23,6 +23,8 @@ pub(crate) struct Link {
     pub(crate) ready: bool,
     pub(crate) exit: Option<Exit>,
     pub(crate) report: Option<(Report, Option<Failure>)>,
+    /// Why it ended early: its last event, told to everybody who asks from then on.
+    pub(crate) failed: Option<Failure>,
     /// A descriptor that came with the last event.
     passed: Option<OwnedFd>,
 }
@@ -47,7 +49,7 @@ impl Link {
             .spawn()
             .map_err(failed)?;
         let (ready, exit, report, passed) = (false, None, None, None);
-        let link = Self { socket, keeper, ready, exit, report, passed };
+        let link = Self { socket, keeper, ready, exit, report, failed: None, passed };
         let log: Vec<_> = log.into_iter().collect();
         wire::send(&link.socket, errand, &log).map_err(failed)?;
         Ok(link)
@@ -82,6 +84,9 @@ impl Link {
 
     /// Takes in the next event; `None` when none comes before the deadline.
     pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<Option<Event>, Error> {
+        if let Some(failure) = &self.failed {
+            return Err(failure.clone().into());
+        }
         loop {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if wire::readable(&self.socket, left).map_err(|_| Error::Lost)? {
@@ -101,7 +106,10 @@ impl Link {
                 self.exit = Some(report.exit);
                 self.report = Some((report.clone(), handed_back.clone()));
             }
-            Event::Failed(failure) => return Err(failure.clone().into()),
+            Event::Failed(failure) => {
+                self.failed = Some(failure.clone());
+                return Err(failure.clone().into());
+            }
             Event::Started | Event::Socket(_) | Event::Attempts(_) | Event::Probed(_) => {}
         }
         Ok(Some(event))

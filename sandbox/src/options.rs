@@ -23,7 +23,8 @@ pub enum Mount {
     /// A scratch directory which the caller gives to the payload. As root, everything in it changes owner
     /// to the payload's kernel user while it runs, and to the directory's former owner after; set-user-id
     /// bits are dropped then. A file in it with a hard link outside is refused. As a plain user, the payload
-    /// writes there as the caller.
+    /// writes there as the caller. A socket, FIFO or device in it is refused for everybody: a process
+    /// outside may be at its other end.
     Writable {
         /// The path outside.
         from: PathBuf,

@@ -54,10 +54,13 @@ pub enum Exit {
 pub struct Ended {
     /// How the payload's first process ended. Whatever it had left behind was killed.
     pub exit: Exit,
+    /// How many processes it had left behind when it ended by itself.
+    pub left_running: u64,
     /// What it tried to reach, by the time of the first try.
     pub attempts: Vec<Attempt>,
     /// Connections, datagrams and the like that the kernel's counters know of and the eye did not see:
-    /// more than 0 means that `attempts` is not the whole truth.
+    /// more than 0 means that `attempts` is not the whole truth. Tries at other places than the 512 that
+    /// `attempts` lists at most are counted here too.
     pub unaccounted: u64,
     /// What it used up.
     pub usage: Usage,
@@ -150,12 +153,12 @@ impl Running {
         }
     }
 
-    /// How the payload ended, if it has.
+    /// How the payload ended, if it has. A payload whose sandbox failed was killed; [`Running::wait`] tells why.
     pub fn has_exited(&mut self) -> Option<Exit> {
         let link = self.link();
         // Whatever has come in is taken in; what goes wrong is told by `wait`.
         while link.exit.is_none() && matches!(link.next(Some(Instant::now())), Ok(Some(_))) {}
-        link.exit
+        link.exit.or(link.failed.is_some().then_some(Exit::Signal(libc::SIGKILL)))
     }
 
     /// Asks the payload to end (`SIGTERM`), and kills everything after `grace`.
@@ -181,7 +184,7 @@ impl Running {
     /// Waits for the payload's end; whatever it left behind is killed then.
     ///
     /// # Errors
-    /// [`Error::Lost`]; [`Error::Owner`] when a scratch directory could not be handed back.
+    /// [`Error::Lost`]; [`Error::Owner`] when a scratch directory could not be handed back; [`Error::Full`].
     pub fn wait(mut self) -> Result<Ended, Error> {
         let link = self.link();
         let (report, handed_back) = loop {
@@ -195,8 +198,8 @@ impl Running {
         if let Some(failure) = handed_back {
             return Err(failure.into());
         }
-        let Report { exit, attempts, unaccounted, usage, output_truncated } = report;
-        Ok(Ended { exit, attempts, unaccounted, usage, output_truncated })
+        let Report { exit, left_running, attempts, unaccounted, usage, output_truncated } = report;
+        Ok(Ended { exit, left_running, attempts, unaccounted, usage, output_truncated })
     }
 
     fn link(&mut self) -> &mut Link {

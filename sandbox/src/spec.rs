@@ -38,6 +38,7 @@ pub(crate) struct Plan {
     pub(crate) listen: Vec<(String, SocketAddr)>,
     pub(crate) notify: bool,
     pub(crate) output_bytes: u64,
+    pub(crate) keep_free: u64,
 }
 
 impl Plan {
@@ -112,6 +113,7 @@ impl Sandbox {
                 listen: Vec::new(),
                 notify: false,
                 output_bytes: 0,
+                keep_free: 0,
             },
             log: None,
         }
@@ -158,6 +160,15 @@ impl Sandbox {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.plan.limits = limits;
+        self
+    }
+
+    /// How many bytes must stay free on the file systems of the scratch directories
+    /// ([`Mount::Writable`]). It is looked at twenty times a second; when there are less, everything is killed
+    /// and [`Error::Full`] is the result.
+    #[must_use]
+    pub fn keep_free(mut self, bytes: u64) -> Self {
+        self.plan.keep_free = bytes;
         self
     }
 

@@ -22,7 +22,7 @@ use crate::running::{Exit, Usage};
 use crate::spec::Plan;
 use crate::sys;
 
-/// The longest frame read: the caller's files, or 65,536 attempts with long names.
+/// The longest frame read: the caller's files.
 const LONGEST: usize = 256 << 20;
 
 /// Caller to keeper, the first frame. The log file, if any, travels with `Run`.
@@ -74,6 +74,7 @@ pub(crate) enum Word {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) exit: Exit,
+    pub(crate) left_running: u64,
     pub(crate) attempts: Vec<Attempt>,
     pub(crate) unaccounted: u64,
     pub(crate) usage: Usage,

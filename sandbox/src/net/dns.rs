@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -18,6 +18,12 @@ use super::sockets;
 
 /// The port of name servers, at every address.
 pub(crate) const PORT: u16 = 53;
+
+/// Where the name server seems to live. Any address would do to be answered: all of them are it.
+pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 53);
+
+/// The longest name as text (RFC 1035 3.1, without the final dot).
+const LONGEST_NAME: usize = 253;
 
 const A: u16 = 1;
 const AAAA: u16 = 28;
@@ -52,13 +58,14 @@ impl NameServer {
         Ok(server)
     }
 
-    /// Answers until the process ends.
-    pub(crate) fn serve(self, ledger: &Arc<Ledger>) -> io::Result<()> {
+    /// Answers until it is silenced or the process ends.
+    pub(crate) fn serve(self, ledger: &Arc<Ledger>) -> io::Result<Voice> {
+        let voice = Voice::default();
         for socket in self.datagrams {
-            let ledger = Arc::clone(ledger);
+            let (ledger, voice) = (Arc::clone(ledger), voice.clone());
             std::thread::Builder::new()
                 .name("names".to_owned())
-                .spawn(move || while answer_datagram(&socket, &ledger).is_ok() {})?;
+                .spawn(move || while answer_datagram(&socket, &ledger, &voice).is_ok() {})?;
         }
         for listener in self.streams {
             let ledger = Arc::clone(ledger);
@@ -69,11 +76,29 @@ impl NameServer {
                 }
             })?;
         }
-        Ok(())
+        Ok(voice)
     }
 }
 
-fn answer_datagram(socket: &OwnedFd, ledger: &Ledger) -> io::Result<()> {
+/// The name server's right to send datagrams. It ends before the kernel's counters are compared with what
+/// the eye saw: an answer between the two would be one that nobody saw.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Voice {
+    silent: Arc<Mutex<bool>>,
+}
+
+impl Voice {
+    /// Nothing is sent from now on.
+    pub(crate) fn silence(&self) {
+        *self.silent() = true;
+    }
+
+    fn silent(&self) -> MutexGuard<'_, bool> {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn answer_datagram(socket: &OwnedFd, ledger: &Ledger, voice: &Voice) -> io::Result<()> {
     let mut buffer = [0; 1500];
     let mut control = nix::cmsg_space!(libc::in6_pktinfo, libc::in_pktinfo);
     let (length, from, asked) = {
@@ -97,6 +122,10 @@ fn answer_datagram(socket: &OwnedFd, ledger: &Ledger) -> io::Result<()> {
     let Some(answer) = buffer.get(..length).and_then(|question| answer(question, ledger)) else {
         return Ok(());
     };
+    let silent = voice.silent();
+    if *silent {
+        return Ok(());
+    }
     let parts = [IoSlice::new(&answer)];
     let flags = MsgFlags::empty();
     // Nobody waiting for an answer is no error of ours.
@@ -152,7 +181,8 @@ fn answer_stream(mut stream: TcpStream, ledger: &Ledger) -> io::Result<()> {
 /// The first question of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Question {
-    /// Lower case, without the final dot; unusual bytes as `\DDD`.
+    /// Lower case, without the final dot; unusual bytes as `\DDD`. Of one that gets too long by that, the
+    /// beginning.
     pub(crate) name: String,
     kind: u16,
     class: u16,
@@ -193,9 +223,44 @@ impl Question {
             }
             at += length;
         }
+        if name.len() > LONGEST_NAME {
+            name.truncate(LONGEST_NAME - 1);
+            // No name has this letter, so that what was cut off is no other name.
+            name.push('…');
+        }
         let kind = u16::from_be_bytes([*message.get(at)?, *message.get(at + 1)?]);
         let class = u16::from_be_bytes([*message.get(at + 2)?, *message.get(at + 3)?]);
         Some(Self { name, kind, class, end: at + 4 })
+    }
+
+    /// Whether the message that it was read from is this question and nothing besides, but for what a
+    /// stub resolver says of itself: no place is left for anything else to be carried out.
+    pub(crate) fn is_all_of(&self, message: &[u8]) -> bool {
+        let (Some(header), Some(rest)) = (message.get(2..12), message.get(self.end..)) else {
+            return false;
+        };
+        // Of the flags, recursion desired, authentic data and checking disabled are a client's.
+        let [first, second, counts @ ..] = header else { return false };
+        let plain = first & !0x01 == 0 && second & !0x30 == 0 && self.class == CLASS_IN;
+        plain
+            && match counts {
+                [0, 1, 0, 0, 0, 0, 0, 0] => rest.is_empty(),
+                [0, 1, 0, 0, 0, 0, 0, 1] => is_bare_edns(rest),
+                _ => false,
+            }
+    }
+}
+
+/// RFC 6891 6.1.2: the root's name, type OPT, a size, version 0 with at most the DO flag; and of options, none
+/// or a client's cookie (RFC 7873 4.1), which goes no farther than the name server.
+fn is_bare_edns(record: &[u8]) -> bool {
+    const COOKIE: &[u8] = &[0, 10, 0, 8];
+    match record {
+        [0, 0, 41, _, _, 0, 0, 0 | 0x80, 0, 0, 0] => true,
+        [0, 0, 41, _, _, 0, 0, 0 | 0x80, 0, 0, 12, options @ ..] => {
+            options.len() == 12 && options.starts_with(COOKIE)
+        }
+        _ => false,
     }
 }
 
@@ -244,6 +309,38 @@ mod tests {
         assert_eq!(reply[..2], [0x12, 0x34]);
         assert_eq!(reply[6..8], [0, 1]);
         assert_eq!(reply[reply.len() - 4..], v4.octets());
+    }
+
+    #[test]
+    fn a_question_with_anything_behind_it_is_not_plain() {
+        const EDNS: &[u8] = &[0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0];
+        let is_plain = |message: &[u8]| Question::parse(message).unwrap().is_all_of(message);
+        assert!(is_plain(QUERY));
+        assert!(!is_plain(&[QUERY, b"secret"].concat()));
+        let mut with_edns = [QUERY, EDNS].concat();
+        with_edns[11] = 1;
+        assert!(is_plain(&with_edns));
+        assert!(!is_plain(&[with_edns.as_slice(), b"secret"].concat()));
+        let padding = [&with_edns[..with_edns.len() - 2], &[0, 6, 0, 12, 0, 2, 7, 7]].concat();
+        assert!(!is_plain(&padding));
+        for (at, value) in [(2, 0x29), (3, 0x0f), (5, 2), (7, 1), (9, 1), (QUERY.len() - 2, 9)] {
+            let mut other = QUERY.to_vec();
+            other[at] = value;
+            assert!(!is_plain(&other), "{at}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_no_longer_than_names_are() {
+        let mut query = QUERY[..12].to_vec();
+        for _ in 0..3 {
+            query.push(63);
+            query.extend([7; 63]);
+        }
+        query.extend([0, 0, 1, 0, 1]);
+        let name = Question::parse(&query).unwrap().name;
+        assert_eq!(name.chars().count(), 253);
+        assert!(name.ends_with('…'));
     }
 
     #[test]

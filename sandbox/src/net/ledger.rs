@@ -5,15 +5,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::packet::{Inside, Packet};
+use super::packet::{Inside, Packet, UDP_LITE};
 use super::{dns, eye};
 use crate::attempt::{Attempt, Protocol};
 
-/// Different attempts kept; more are counted as unaccounted.
-const MOST_ATTEMPTS: usize = 65_536;
+/// Different attempts kept, so that a report can be read; more are counted as unaccounted.
+const MOST_ATTEMPTS: usize = 512;
 
 /// Names that get an address; later ones do not resolve.
-const MOST_NAMES: u32 = 100_000;
+const MOST_NAMES: u32 = 4096;
 
 /// The first address handed out, in 198.18.0.0/15, which is set aside for tests of networks (RFC 2544).
 const FIRST_V4: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 0);
@@ -144,7 +144,9 @@ impl Book {
         let to = packet.destination;
         let target = packet.target();
         let declared = target.is_some_and(|target| self.declared.contains(&target));
-        let ours = eye::is_loopback(to) || declared;
+        // Port 53 is the name server's alone, at every address: nobody talks to himself there.
+        let named = target.is_some_and(|target| target.port() == dns::PORT);
+        let ours = (eye::is_loopback(to) && !named) || declared;
         match packet.inside {
             Inside::Syn { from, to: port } => {
                 self.seen.connections += 1;
@@ -153,18 +155,17 @@ impl Book {
                     self.count((Protocol::Tcp, to, Some(port), None));
                 }
             }
-            Inside::Udp { from, to: port, content } => {
+            Inside::Udp { from, to: port, content, whole } => {
                 self.seen.datagrams += 1;
-                // Port 53 is the name server's alone, so what comes from it are its answers.
-                if eye::is_loopback(to) || from == dns::PORT {
-                    return;
+                // What comes from port 53 are the name server's answers.
+                if from != dns::PORT && (named || !eye::is_loopback(to)) {
+                    self.datagram(to, port, content, whole);
                 }
-                let question = if port == dns::PORT { dns::Question::parse(content) } else { None };
-                match question {
-                    Some(question) => {
-                        self.count((Protocol::Dns, to, Some(port), Some(question.name)))
-                    }
-                    None => self.count((Protocol::Udp, to, Some(port), None)),
+            }
+            Inside::Lite { to: port } => {
+                self.seen.datagrams += 1;
+                if !eye::is_loopback(to) {
+                    self.count((Protocol::Other(UDP_LITE), to, Some(port), None));
                 }
             }
             Inside::Icmp { echo } => {
@@ -177,6 +178,21 @@ impl Book {
                 self.count((Protocol::Other(protocol), to, None, None))
             }
             Inside::Other(_) | Inside::Nothing => {}
+        }
+    }
+
+    /// A question is told by its name. One that was sent elsewhere than to the given name server, or with
+    /// something besides, could carry anything to anybody, and is told as a datagram too.
+    fn datagram(&mut self, to: IpAddr, port: u16, content: &[u8], whole: bool) {
+        let question = if port == dns::PORT { dns::Question::parse(content) } else { None };
+        let plain = whole
+            && to == IpAddr::V4(dns::SERVER)
+            && question.as_ref().is_some_and(|question| question.is_all_of(content));
+        if let Some(question) = question {
+            self.count((Protocol::Dns, to, Some(port), Some(question.name)));
+        }
+        if !plain {
+            self.count((Protocol::Udp, to, Some(port), None));
         }
     }
 
@@ -236,6 +252,16 @@ mod tests {
         assert_eq!(ledger.seen().connections, 4);
         ledger.note(&syn(7, "10.0.0.3:80".parse().unwrap()));
         assert_eq!(ledger.attempts().len(), 1);
+    }
+
+    #[test]
+    fn no_more_attempts_are_listed_than_can_be_read_and_the_rest_is_counted() {
+        let ledger = Ledger::new(Vec::new());
+        for port in 0..2000 {
+            ledger.note(&syn(1, SocketAddr::new([203, 0, 113, 9].into(), port)));
+        }
+        assert_eq!(ledger.attempts().len(), MOST_ATTEMPTS);
+        assert_eq!(ledger.seen().unlisted, 2000 - MOST_ATTEMPTS as u64);
     }
 
     #[test]

@@ -8,7 +8,8 @@
 //!
 //! What counts as an attempt: a connection's first segment, a datagram or a ping to any address but
 //! 127.0.0.0/8 and `::1` (talking to oneself reaches nobody), to a declared listening address, or from
-//! [`Running::connect`](crate::Running::connect).
+//! [`Running::connect`](crate::Running::connect). At port 53 there is no talking to oneself, and a datagram that is
+//! not one plain question to the given name server counts twice: as a question, and as a datagram.
 
 mod counters;
 mod dns;
@@ -19,7 +20,7 @@ mod route;
 mod sockets;
 
 pub(crate) use counters::Counters;
-pub(crate) use dns::NameServer;
+pub(crate) use dns::{NameServer, SERVER as NAME_SERVER};
 pub(crate) use eye::{Eye, packet_socket};
 pub(crate) use ledger::Ledger;
 pub(crate) use route::{loopback_up, sink_everything};

@@ -2,6 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+/// The number of UDP-Lite (RFC 3828).
+pub(crate) const UDP_LITE: u8 = 136;
+
 /// The part of a packet that tells of an attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Packet<'a> {
@@ -14,8 +17,10 @@ pub(crate) struct Packet<'a> {
 pub(crate) enum Inside<'a> {
     /// A TCP connection's first segment.
     Syn { from: u16, to: u16 },
-    /// A UDP (or UDP-Lite) datagram and the beginning of its content.
-    Udp { from: u16, to: u16, content: &'a [u8] },
+    /// A UDP datagram and the beginning of its content; `whole` when that is all of it.
+    Udp { from: u16, to: u16, content: &'a [u8], whole: bool },
+    /// A UDP-Lite datagram. Its ports are not those of UDP: nobody of ours has any.
+    Lite { to: u16 },
     /// An echo request or another ICMP message that a program sends.
     Icmp { echo: bool },
     /// Answers, errors, later segments, what the kernel says by itself.
@@ -28,7 +33,7 @@ impl Packet<'_> {
     /// Destination address and port.
     pub(crate) fn target(&self) -> Option<SocketAddr> {
         match self.inside {
-            Inside::Syn { to, .. } | Inside::Udp { to, .. } => {
+            Inside::Syn { to, .. } | Inside::Udp { to, .. } | Inside::Lite { to } => {
                 Some(SocketAddr::new(self.destination, to))
             }
             _ => None,
@@ -88,7 +93,6 @@ fn inside(protocol: u8, bytes: &[u8], v6: bool) -> Inside<'_> {
     const TCP: u8 = 6;
     const UDP: u8 = 17;
     const ICMP_V6: u8 = 58;
-    const UDP_LITE: u8 = 136;
     const SYN: u8 = 0x02;
     const ACK: u8 = 0x10;
     match protocol {
@@ -98,12 +102,14 @@ fn inside(protocol: u8, bytes: &[u8], v6: bool) -> Inside<'_> {
             }
             _ => Inside::Nothing,
         },
-        UDP | UDP_LITE => match (u16_at(bytes, 0), u16_at(bytes, 2)) {
-            (Some(from), Some(to)) => {
-                Inside::Udp { from, to, content: bytes.get(8..).unwrap_or_default() }
+        UDP => match (u16_at(bytes, 0), u16_at(bytes, 2), u16_at(bytes, 4)) {
+            (Some(from), Some(to), Some(length)) => {
+                let content = bytes.get(8..).unwrap_or_default();
+                Inside::Udp { from, to, content, whole: usize::from(length) == content.len() + 8 }
             }
             _ => Inside::Other(protocol),
         },
+        UDP_LITE => u16_at(bytes, 2).map_or(Inside::Other(protocol), |to| Inside::Lite { to }),
         // Echo reply 0, unreachable 3, redirect 5, time exceeded 11, parameter problem 12: answers.
         ICMP if !v6 => match bytes.first() {
             Some(0 | 3 | 5 | 11 | 12) => Inside::Nothing,
@@ -150,9 +156,10 @@ mod tests {
         packet.extend([0; 16]);
         packet.extend([0x20; 16]);
         packet.extend([17, 0, 0, 0, 0, 0, 0, 0]);
-        packet.extend([0, 9, 0, 53, 0, 8, 0, 0, 7]);
+        packet.extend([0, 9, 0, 53, 0, 9, 0, 0, 7]);
         let parsed = parse(&packet).unwrap();
-        assert_eq!(parsed.inside, Inside::Udp { from: 9, to: 53, content: &[7] });
+        let whole = true;
+        assert_eq!(parsed.inside, Inside::Udp { from: 9, to: 53, content: &[7], whole });
     }
 
     #[test]

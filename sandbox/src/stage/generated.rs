@@ -2,11 +2,9 @@
 
 use std::fmt::Write;
 
+use crate::net::NAME_SERVER;
 use crate::options::{Identity, Network};
 use crate::spec::Plan;
-
-/// Where the sinkhole's name server seems to live. Any address would do: all of them are it.
-pub(crate) const NAME_SERVER: &str = "198.18.0.53";
 
 /// What memory the machine seems to have when the payload has no limit: 4 GiB.
 const MEMORY: u64 = 4 << 30;

@@ -12,7 +12,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sched::{CloneFlags, CpuSet, unshare};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
-use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Gid, Pid, Uid};
 
 use super::cgroup::Membership;
@@ -37,6 +37,24 @@ use crate::wire::{self, Event, Report, Word};
 const CAP_KILL: u64 = 1 << 5;
 /// CAP_SYS_PTRACE, to show them another time.
 const CAP_SYS_PTRACE: u64 = 1 << 19;
+
+/// Bounds of `/proc/sys/user` for the payload's user namespace. What a payload holds is counted for the
+/// caller outside too, and without these it could use up all that the caller may have. One control group
+/// namespace is yet to be made, by the payload's process before it becomes the program.
+const BOUNDS: [(&str, &str); 12] = [
+    ("user/max_user_namespaces", "0"),
+    ("user/max_mnt_namespaces", "0"),
+    ("user/max_pid_namespaces", "0"),
+    ("user/max_net_namespaces", "0"),
+    ("user/max_ipc_namespaces", "0"),
+    ("user/max_uts_namespaces", "0"),
+    ("user/max_time_namespaces", "0"),
+    ("user/max_cgroup_namespaces", "1"),
+    ("user/max_inotify_instances", "16"),
+    ("user/max_inotify_watches", "8192"),
+    ("user/max_fanotify_groups", "0"),
+    ("user/max_fanotify_marks", "0"),
+];
 
 /// What init starts from.
 pub(crate) struct Init<'a> {
@@ -93,9 +111,10 @@ impl Init<'_> {
         let networked = self.network(&tree, owner.1)?;
         let notify = self.plan.notify.then(notify_socket).transpose()?;
         self.become_nobody()?;
-        // A second wall behind the filter: inside, nobody makes user namespaces.
-        write_sysctl(&tree, "user/max_user_namespaces", "0")
-            .step("forbid user namespaces inside")?;
+        // As to namespaces, a second wall behind the filter.
+        for (name, value) in BOUNDS {
+            write_sysctl(&tree, name, value).step(&format!("set {name} inside"))?;
+        }
         nix::sys::prctl::set_dumpable(false).step("hide init's memory")?;
         self.start(tree, &cpus, networked, notify)
     }
@@ -210,9 +229,7 @@ impl Init<'_> {
             .map(|socket| Eye::open(socket, Arc::clone(&ledger)))
             .transpose()
             .step("open the eye")?;
-        if let Some(names) = names {
-            names.serve(&ledger).step("serve names")?;
-        }
+        let voice = names.map(|names| names.serve(&ledger)).transpose().step("serve names")?;
         let control = Control::start(
             self.caller,
             ours,
@@ -228,7 +245,7 @@ impl Init<'_> {
         let ended = clock::attend(payload, self.plan.machine.clock);
         let wall = start.elapsed();
         control::kill_all();
-        reap_all();
+        let killed = reap_all();
         let ended = match ended {
             Ok(ended) => ended,
             Err(error) => {
@@ -241,9 +258,14 @@ impl Init<'_> {
             clock::Ended::Code(code) => Exit::Code(code),
             clock::Ended::Signal(signal) => Exit::Signal(signal),
         };
+        let by_itself = !matches!(exit, Exit::WallTime | Exit::Signal(libc::SIGKILL));
+        let left_running = if by_itself { killed } else { 0 };
         let output_truncated = pump.is_some_and(Pump::finish);
         let unaccounted = match eye {
             Some(eye) => {
+                if let Some(voice) = voice {
+                    voice.silence();
+                }
                 let lost = eye.close().step("close the eye")?;
                 let now = Counters::read().step("read the network's counters")?;
                 now.unaccounted(&before, ledger.seen(), lost)
@@ -252,7 +274,8 @@ impl Init<'_> {
         };
         let attempts =
             if self.plan.network == Network::Sinkhole { ledger.attempts() } else { Vec::new() };
-        let report = Report { exit, attempts, unaccounted, usage: usage(wall), output_truncated };
+        let usage = usage(wall);
+        let report = Report { exit, left_running, attempts, unaccounted, usage, output_truncated };
         control.finish(Some(&Event::Exited(exit)));
         Ok(report)
     }
@@ -275,7 +298,14 @@ fn notify_socket() -> Staged<UnixDatagram> {
     Ok(socket)
 }
 
-/// Waits for everybody who is left. They have all been killed.
-fn reap_all() {
-    while !matches!(waitpid(Pid::from_raw(-1), Some(WaitPidFlag::__WALL)), Err(Errno::ECHILD)) {}
+/// Waits for everybody who is left; they have all been killed. Returns how many still ran until then.
+fn reap_all() -> u64 {
+    let mut killed = 0;
+    loop {
+        match waitpid(Pid::from_raw(-1), Some(WaitPidFlag::__WALL)) {
+            Ok(WaitStatus::Signaled(_, Signal::SIGKILL, _)) => killed += 1,
+            Err(Errno::ECHILD) => return killed,
+            Ok(_) | Err(_) => {}
+        }
+    }
 }

@@ -4,22 +4,28 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use nix::poll::PollFlags;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::statvfs::statvfs;
 use nix::unistd::Pid;
 
 use super::cgroup::Groups;
 use super::ids::{self, Ids};
 use super::init::Init;
-use super::owner::Given;
+use super::owner::{self, Given};
 use super::probe;
 use crate::capability::NAMESPACES;
-use crate::error::{Failure, Staged, Step};
+use crate::error::{Failure, Kind, Staged, Step};
+use crate::options::Mount;
 use crate::spec::Plan;
 use crate::sys::{self, Fork};
 use crate::wire::{self, Errand, Event, Report, Word};
+
+/// Between two looks at the free space.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// The keeper's whole life. `caller` is the only thing it was given.
 pub(crate) fn run(caller: &UnixStream) {
@@ -65,9 +71,11 @@ fn attend(
     let ids = Ids::choose()?;
     let inside = (plan.identity.uid, plan.identity.gid);
     *groups = Groups::make(plan, &unique())?;
+    owner::refuse_doors(plan)?;
     if let Some((payload, _)) = ids.private() {
         *given = Given::give(plan, payload)?;
     }
+    refuse_full(plan)?;
     enter_namespaces(&ids, inside)?;
 
     let (ours, theirs) = UnixStream::pair().step("make a socket to init")?;
@@ -83,7 +91,7 @@ fn attend(
         Fork::Parent(child) => child,
     };
     drop((theirs, log, membership));
-    let result = listen(child, &ours, caller, &ids, inside);
+    let result = listen(child, &ours, caller, &ids, plan);
     // SIGKILL from outside reaches even the first process of a pid namespace, and all others die with it.
     _ = kill(child, Signal::SIGKILL);
     _ = nix::sys::wait::waitpid(child, None);
@@ -107,14 +115,16 @@ fn listen(
     init: &UnixStream,
     caller: &UnixStream,
     ids: &Ids,
-    inside: (u32, u32),
+    plan: &Plan,
 ) -> Staged<Option<Report>> {
+    let look = (plan.keep_free > 0).then_some(LOOK);
     loop {
         let [spoke, gone] = wire::wait(
             [(init.as_fd(), PollFlags::POLLIN), (caller.as_fd(), PollFlags::empty())],
-            None,
+            look,
         )
         .step("wait for init")?;
+        refuse_full(plan)?;
         if gone {
             return Ok(None);
         }
@@ -125,6 +135,7 @@ fn listen(
             Some((Word::Hello, _)) => {}
             Some((Word::MapMe, _)) => {
                 let Some((payload, own)) = ids.private() else { continue };
+                let inside = (plan.identity.uid, plan.identity.gid);
                 let init_id = Ids::init_inside(inside.0);
                 let init_gid = Ids::init_inside(inside.1);
                 write_maps(
@@ -141,6 +152,24 @@ fn listen(
         let mut answer = init;
         answer.write_all(&[0]).step("answer init")?;
     }
+}
+
+/// The payload ends when it leaves less space than it must.
+fn refuse_full(plan: &Plan) -> Staged<()> {
+    if plan.keep_free == 0 {
+        return Ok(());
+    }
+    for mount in &plan.mounts {
+        let Mount::Writable { from, .. } = mount else { continue };
+        let stat = statvfs(from).fail(Kind::Owner, from.display().to_string())?;
+        let free = stat.blocks_available().saturating_mul(stat.fragment_size());
+        if free < plan.keep_free {
+            let text = format!("{free} bytes are free, {} are to stay free", plan.keep_free);
+            let what = from.display().to_string();
+            return Err(Failure { kind: Kind::Full, what, errno: None, text });
+        }
+    }
+    Ok(())
 }
 
 /// Writes the maps (inside, outside) of a process's user namespace.

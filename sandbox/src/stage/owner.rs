@@ -60,6 +60,26 @@ impl Given {
     }
 }
 
+/// A socket, a FIFO or a device in a scratch directory may have a process outside at its other end, and
+/// no other wall of the sandbox stands between.
+pub(crate) fn refuse_doors(plan: &Plan) -> Staged<()> {
+    for mount in &plan.mounts {
+        let Mount::Writable { from, .. } = mount else { continue };
+        let looked = walk(from, Beyond::Too, &mut |_, name, stat| {
+            let what = match stat.st_mode & libc::S_IFMT {
+                libc::S_IFREG | libc::S_IFDIR | libc::S_IFLNK => return Ok(()),
+                libc::S_IFSOCK => "socket",
+                libc::S_IFIFO => "FIFO",
+                _ => "device",
+            };
+            let name = name.to_string_lossy();
+            Err(io::Error::other(format!("{name} in it is a {what}: a way out of the sandbox")))
+        });
+        looked.fail(Kind::Owner, from.display().to_string())?;
+    }
+    Ok(())
+}
+
 fn open_dir(path: &Path) -> nix::Result<OwnedFd> {
     open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
 }
@@ -67,7 +87,7 @@ fn open_dir(path: &Path) -> nix::Result<OwnedFd> {
 /// A file with another name elsewhere would change its owner there too.
 fn refuse_links_to_outside(path: &Path) -> io::Result<()> {
     let mut names_left: HashMap<u64, libc::nlink_t> = HashMap::new();
-    walk(path, &mut |_, _, stat| {
+    walk(path, Beyond::Not, &mut |_, _, stat| {
         if !is_dir(stat) && stat.st_nlink > 1 {
             *names_left.entry(stat.st_ino).or_insert(stat.st_nlink) -= 1;
         }
@@ -80,7 +100,7 @@ fn refuse_links_to_outside(path: &Path) -> io::Result<()> {
 }
 
 fn change(path: &Path, uid: Uid, gid: Gid) -> io::Result<()> {
-    walk(path, &mut |dir, name, _| {
+    walk(path, Beyond::Not, &mut |dir, name, _| {
         Ok(fchownat(dir, name.as_c_str(), Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)?)
     })?;
     fchown(open_dir(path)?, Some(uid), Some(gid))?;
@@ -89,11 +109,21 @@ fn change(path: &Path, uid: Uid, gid: Gid) -> io::Result<()> {
 
 type Visit<'a> = dyn FnMut(&OwnedFd, &CString, &FileStat) -> io::Result<()> + 'a;
 
-/// Visits everything below a directory, on its file system, following no link. The tree may be hostile:
+/// Whether what other file systems have below a directory is visited too.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beyond {
+    Too,
+    Not,
+}
+
+/// Visits everything below a directory, following no link. The tree may be hostile:
 /// two descriptors are open at a time however deep it is, and no path is ever put together.
-fn walk(top: &Path, visit: &mut Visit<'_>) -> io::Result<()> {
+fn walk(top: &Path, beyond: Beyond, visit: &mut Visit<'_>) -> io::Result<()> {
     let mut here = open_dir(top)?;
-    let device = fstat(&here)?.st_dev;
+    let device = match beyond {
+        Beyond::Not => Some(fstat(&here)?.st_dev),
+        Beyond::Too => None,
+    };
     let mut pending = vec![visit_all(&here, device, visit)?];
     loop {
         let down = match pending.last_mut() {
@@ -117,7 +147,11 @@ fn walk(top: &Path, visit: &mut Visit<'_>) -> io::Result<()> {
 }
 
 /// Visits a directory's entries and returns its directories.
-fn visit_all(dir: &OwnedFd, device: u64, visit: &mut Visit<'_>) -> io::Result<Vec<CString>> {
+fn visit_all(
+    dir: &OwnedFd,
+    device: Option<u64>,
+    visit: &mut Visit<'_>,
+) -> io::Result<Vec<CString>> {
     let mut dirs = Vec::new();
     for entry in Dir::from_fd(dir.try_clone()?)?.iter() {
         let name = entry?.file_name().to_owned();
@@ -125,7 +159,7 @@ fn visit_all(dir: &OwnedFd, device: u64, visit: &mut Visit<'_>) -> io::Result<Ve
             continue;
         }
         let stat = fstatat(dir, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
-        if stat.st_dev != device {
+        if device.is_some_and(|device| stat.st_dev != device) {
             continue;
         }
         visit(dir, &name, &stat)?;

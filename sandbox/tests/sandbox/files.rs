@@ -2,6 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::Path;
 
 use countersign_sandbox::{Error, Exit, Mount};
 
@@ -10,6 +11,7 @@ use crate::world::{Test, is_root, printed, run, sandbox};
 pub(crate) const ALL: &[Test] = &[
     ("a_scratch_directory_is_written_and_comes_back_with_its_owner", scratch),
     ("a_scratch_directory_with_a_hard_link_outside_is_refused", hard_link),
+    ("a_scratch_directory_with_a_door_to_a_process_outside_is_refused", doors),
     ("a_scratch_directory_is_given_to_one_payload_at_a_time", given_twice),
     ("a_tree_of_any_depth_is_handed_back", deep),
     ("files_links_directories_and_memory_are_where_they_were_put", made),
@@ -63,6 +65,24 @@ fn hard_link() {
     assert!(matches!(refused, Err(Error::Owner { path, .. }) if path == dir.path()));
     assert_eq!(fs::metadata(live).unwrap().uid(), 0);
     assert_eq!(fs::metadata(dir.path()).unwrap().uid(), 0);
+}
+
+fn doors() {
+    let make_socket = |path: &Path| std::os::unix::net::UnixListener::bind(path).map(Some).unwrap();
+    let make_fifo = |path: &Path| {
+        nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).map(|()| None).unwrap()
+    };
+    for make in [&make_socket as &dyn Fn(&Path) -> Option<_>, &make_fifo] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("deep")).unwrap();
+        let _alive = make(&dir.path().join("deep/door"));
+        let refused = sandbox(["exit", "0"])
+            .mount(Mount::Writable { from: dir.path().into(), to: "/scratch".into() })
+            .run();
+        let Err(Error::Owner { path, source }) = refused else { panic!("{refused:?}") };
+        assert_eq!(path, dir.path());
+        assert!(source.to_string().starts_with("door in it is a "), "{source}");
+    }
 }
 
 fn given_twice() {

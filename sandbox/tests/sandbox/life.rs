@@ -17,7 +17,7 @@ pub(crate) const ALL: &[Test] = &[
     ("a_program_that_is_not_there_is_an_error_of_that_name", no_program),
     ("a_program_is_looked_for_in_the_given_path", search),
     ("a_description_without_sense_is_refused", nonsense),
-    ("a_daemon_left_behind_is_killed", daemon),
+    ("a_daemon_left_behind_is_killed_and_told", daemon),
     ("dropping_a_running_sandbox_kills_it", dropped),
     ("asking_politely_comes_first", polite),
     ("who_does_not_listen_is_killed", impolite),
@@ -66,7 +66,9 @@ fn nonsense() {
 
 fn daemon() {
     let word = unique_word("daemon");
-    assert_eq!(run(sandbox(["daemon", &word])).0.exit, Exit::Code(0));
+    let (ended, _) = run(sandbox(["daemon", &word]));
+    assert_eq!((ended.exit, ended.left_running), (Exit::Code(0), 1));
+    assert_eq!(run(sandbox(["exit", "0"])).0.left_running, 0);
     assert!(processes_with(&word).is_empty());
 }
 

@@ -3,15 +3,17 @@
 use std::fs::{self, File};
 use std::time::Duration;
 
-use countersign_sandbox::{Error, Exit, Limits};
+use countersign_sandbox::{Error, Exit, Limits, Mount};
 
-use crate::world::{Test, is_root, printed, processes_with, run, sandbox, unique_word};
+use crate::world::{Test, is_root, printed, processes_with, run, sandbox, unique_word, until};
 
 pub(crate) const ALL: &[Test] = &[
     ("a_fork_bomb_is_bounded_and_gone_afterwards", forks),
     ("memory_is_bounded_for_root_and_refused_by_name_otherwise", memory),
     ("the_wall_limit_kills", wall),
     ("files_are_bounded_in_size_and_number", files),
+    ("a_file_system_is_not_filled", full_disk),
+    ("inotify_instances_are_left_to_the_caller", inotify),
     ("output_is_bounded", output),
     ("more_open_files_than_the_caller_may_have_are_refused", open_files),
 ];
@@ -54,6 +56,27 @@ fn files() {
     assert_eq!(ended.exit, Exit::Signal(libc::SIGXFSZ));
     let count: u64 = printed(sandbox(["files"]).limits(limits)).trim().parse().unwrap();
     assert!(count < 64, "{count}");
+}
+
+fn full_disk() {
+    // In memory, where other programs change little meanwhile.
+    let Ok(dir) = tempfile::tempdir_in("/dev/shm") else { return };
+    let scratch = || Mount::Writable { from: dir.path().into(), to: "/scratch".into() };
+    let refused = sandbox(["exit", "0"]).mount(scratch()).keep_free(u64::MAX).run();
+    assert!(matches!(&refused, Err(Error::Full { path, .. }) if path == dir.path()), "{refused:?}");
+
+    let stat = nix::sys::statvfs::statvfs(dir.path()).unwrap();
+    let free = stat.blocks_available() * stat.fragment_size();
+    let sandbox = sandbox(["fill", "/scratch/file", "64"]).mount(scratch());
+    let mut running = sandbox.keep_free(free - (16 << 20)).spawn().unwrap();
+    until("it has been killed", || running.has_exited().is_some());
+    let ended = running.wait();
+    assert!(matches!(&ended, Err(Error::Full { path, .. }) if path == dir.path()), "{ended:?}");
+}
+
+fn inotify() {
+    let count: u64 = printed(sandbox(["inotify"])).trim().parse().unwrap();
+    assert!((1..=16).contains(&count), "{count}");
 }
 
 fn output() {

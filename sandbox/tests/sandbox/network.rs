@@ -15,6 +15,11 @@ pub(crate) const ALL: &[Test] = &[
     ("a_ping_is_seen", ping),
     ("a_name_is_seen_and_an_address_is_told_by_the_name_it_was_handed_out_for", names),
     ("any_name_server_is_ours", other_name_server),
+    ("a_datagram_of_udp_lite_from_the_name_servers_port_is_seen", udp_lite),
+    ("a_question_to_a_name_server_at_loopback_is_seen", loopback_name_server),
+    ("data_behind_a_question_is_seen_as_a_datagram", smuggled),
+    ("a_plain_question_to_the_given_name_server_is_no_datagram", plain_question),
+    ("attempts_beyond_those_that_are_listed_are_counted", too_many),
     ("many_attempts_are_all_accounted_for", many),
     ("without_a_sinkhole_nothing_is_reachable", none),
     ("sockets_readiness_and_connections_work_as_for_a_real_service", service),
@@ -90,6 +95,59 @@ fn other_name_server() {
     assert_eq!((asked.name.as_deref(), asked.count), (Some("telemetry.example.org"), 2));
     let output = printed(sandbox(["dns", "9.9.9.9:53", "x.org"]).network(Network::Sinkhole));
     assert_eq!(output, "datagram [198, 18, 1, 0]\nstream [198, 18, 1, 0]\n");
+}
+
+fn udp_lite() {
+    let output = printed(sandbox(["udp-lite", "8.8.8.8:9999"]).network(Network::Sinkhole));
+    if output.contains("EPROTONOSUPPORT") {
+        // A kernel without it has no such hole.
+        return;
+    }
+    let attempts = attempts(sandbox(["udp-lite", "8.8.8.8:9999"]));
+    assert_eq!(find(&attempts, Protocol::Other(136), "8.8.8.8:9999").count, 1);
+}
+
+fn loopback_name_server() {
+    for server in ["127.0.0.53:53", "127.0.0.1:53"] {
+        let attempts = attempts(sandbox(["dns", server, "secret.example.com"]));
+        let asked = find(&attempts, Protocol::Dns, server);
+        assert_eq!((asked.name.as_deref(), asked.count), (Some("secret.example.com"), 2));
+    }
+    if std::path::Path::new("/proc/self/net/if_inet6").exists() {
+        let attempts = attempts(sandbox(["ask", "[::1]:53", "secret.example.com", ""]));
+        let asked = find(&attempts, Protocol::Dns, "[::1]:53");
+        assert_eq!(asked.name.as_deref(), Some("secret.example.com"));
+    }
+}
+
+fn smuggled() {
+    for (server, behind) in [("198.18.0.53:53", "secrets"), ("6.6.6.6:53", "")] {
+        let attempts = attempts(sandbox(["ask", server, "updates.example.org", behind]));
+        assert_eq!(find(&attempts, Protocol::Dns, server).count, 1);
+        assert_eq!(find(&attempts, Protocol::Udp, server).name, None);
+    }
+    // More than the eye looks at of one packet.
+    let long = "x".repeat(2000);
+    let attempts = attempts(sandbox(["ask", "198.18.0.53:53", "a.example", &long]));
+    assert_eq!(find(&attempts, Protocol::Udp, "198.18.0.53:53").count, 1);
+}
+
+fn plain_question() {
+    let attempts = attempts(sandbox(["ask", "198.18.0.53:53", "updates.example.org", ""]));
+    assert_eq!(attempts.len(), 1, "{attempts:?}");
+    assert_eq!(attempts[0].protocol, Protocol::Dns);
+    // So does the system's own resolver.
+    let attempts = self::attempts(sandbox(["resolve", "updates.example.org"]));
+    assert!(attempts.iter().all(|attempt| attempt.protocol == Protocol::Dns), "{attempts:?}");
+}
+
+fn too_many() {
+    let to: Vec<String> = (0..600).map(|port| format!("203.0.113.9:{}", 1000 + port)).collect();
+    let mut words = vec!["/test".into(), "inside".into(), "tcp".into()];
+    words.extend(to.iter().map(Into::into));
+    let (ended, _) =
+        run(crate::world::with_libraries(Sandbox::new(words)).network(Network::Sinkhole));
+    assert_eq!((ended.attempts.len(), ended.unaccounted), (512, 88));
 }
 
 fn many() {

@@ -33,6 +33,8 @@ pub(crate) fn run(verb: &str, words: &[String]) -> ExitCode {
         "system" => system(),
         "forks" => forks(),
         "eat" => eat(word(0).parse().unwrap()),
+        "inotify" => attacks::inotify(),
+        "fill" => fill(word(0), word(1).parse().unwrap()),
         "files" => files(),
         "big-file" => big_file(word(0)),
         "print" => print!("{}", "x".repeat(word(0).parse().unwrap())),
@@ -42,6 +44,8 @@ pub(crate) fn run(verb: &str, words: &[String]) -> ExitCode {
         "udp" => words.iter().for_each(|to| network::udp(to)),
         "ping" => network::ping(word(0)),
         "resolve" => words.iter().for_each(|name| network::resolve(name)),
+        "ask" => network::ask(word(0), word(1), word(2)),
+        "udp-lite" => network::udp_lite(word(0)),
         "dns" => network::dns(word(0), word(1)),
         "self-talk" => network::self_talk(),
         "serve" => network::serve(),
@@ -86,6 +90,15 @@ fn list(path: &str) {
         .collect();
     names.sort();
     println!("{}", names.join(" "));
+}
+
+/// A file of so many MiB, and then nothing.
+fn fill(path: &str, mib: usize) {
+    let mut file = File::create(path).unwrap();
+    for _ in 0..mib {
+        file.write_all(&[1; 1 << 20]).unwrap();
+    }
+    hang();
 }
 
 /// Directories in each other, more than any path can name.

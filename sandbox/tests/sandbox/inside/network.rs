@@ -37,14 +37,42 @@ pub(super) fn resolve(name: &str) {
     }
 }
 
-/// Asks a name server of its own choice for an address, by datagram and by connection.
-pub(super) fn dns(server: &str, name: &str) {
+/// A datagram of UDP-Lite, from the port that answers of a name server come from.
+pub(super) fn udp_lite(to: &str) {
+    use nix::sys::socket::{MsgFlags, SockaddrIn, bind, sendto};
+    // SAFETY: three numbers.
+    let raw = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE) };
+    if raw < 0 {
+        return show("socket", Err::<(), _>(std::io::Error::last_os_error()));
+    }
+    // SAFETY: the kernel has just made it for us.
+    let socket = unsafe { std::os::fd::OwnedFd::from_raw_fd(raw) };
+    bind(socket.as_raw_fd(), &SockaddrIn::new(0, 0, 0, 0, 53)).unwrap();
+    let to: SockaddrIn = to.parse().unwrap();
+    sendto(socket.as_raw_fd(), b"secret", &to, MsgFlags::empty()).unwrap();
+}
+
+fn question(name: &str) -> Vec<u8> {
     let mut question = vec![0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     for label in name.split('.') {
         question.push(u8::try_from(label.len()).unwrap());
         question.extend(label.as_bytes());
     }
     question.extend([0, 0, 1, 0, 1]);
+    question
+}
+
+/// Asks a name server of its own choice by a datagram with something behind the question.
+pub(super) fn ask(server: &str, name: &str, behind: &str) {
+    let from = if server.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
+    let socket = UdpSocket::bind(from).unwrap();
+    let datagram = [question(name).as_slice(), behind.as_bytes()].concat();
+    show(server, socket.send_to(&datagram, server).map(drop));
+}
+
+/// Asks a name server of its own choice for an address, by datagram and by connection.
+pub(super) fn dns(server: &str, name: &str) {
+    let question = question(name);
     let mut answer = [0; 512];
 
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
