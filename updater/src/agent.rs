@@ -24,7 +24,7 @@ use crate::machine::{
     Effect, Facts, Journal, JournalError, Ledger, Moment, Outcome, Rules, State, Until, Witness,
     World, drive,
 };
-use crate::state::Copier;
+use crate::state::{Copier, command};
 use crate::supervise::Client;
 use crate::trust_store::Refreshed;
 use crate::{Config, Home};
@@ -119,6 +119,8 @@ pub fn run(home: &Home, options: Options, witness: &mut dyn Witness) -> Result<E
             return Err(DiskError::new("lock", &lock_path, error).into());
         }
     }
+    // This process has no other children than commands of releases and sandboxes, one at a time.
+    command::end_what_is_left();
     let config = Config::load(home)?;
     let rules = rules(&config);
     let mut world = Real::new(home.clone(), config)?;
@@ -138,16 +140,37 @@ pub fn run(home: &Home, options: Options, witness: &mut dyn Witness) -> Result<E
             Err(DriveError::Journal(JournalError::Disk(error)))
                 if options.until == Until::Stopped =>
             {
-                witness.waits(&State::Idle, &crate::trust_store::chain(&error));
-                if !world.pause(RETRY_JOURNAL) {
-                    return Err(JournalError::Disk(error).into());
-                }
-                let (again, records) = Journal::open(&home.journal())?;
-                journal = again;
-                ledger = Ledger::of(&records);
+                world.let_go();
+                (journal, ledger) = reopened(home, &mut world, witness, error)?;
             }
-            Err(DriveError::Journal(error)) => return Err(error.into()),
-            Err(DriveError::World(error)) => return Err(error),
+            Err(DriveError::Journal(error)) => {
+                world.let_go();
+                return Err(error.into());
+            }
+            Err(DriveError::World(error)) => {
+                world.let_go();
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// Waits until the journal can be opened again.
+fn reopened(
+    home: &Home,
+    world: &mut Real,
+    witness: &mut dyn Witness,
+    mut error: DiskError,
+) -> Result<(Journal, Ledger), AgentError> {
+    loop {
+        witness.waits(&State::Idle, &crate::trust_store::chain(&error));
+        if !world.pause(RETRY_JOURNAL) {
+            return Err(JournalError::Disk(error).into());
+        }
+        match Journal::open(&home.journal()) {
+            Ok((journal, records)) => return Ok((journal, Ledger::of(&records))),
+            Err(JournalError::Disk(again)) => error = again,
+            Err(other) => return Err(other.into()),
         }
     }
 }
@@ -166,6 +189,7 @@ pub fn rules(config: &Config) -> Rules {
         probation: config.probation.window,
         crashes: config.probation.crashes,
         patience: PATIENCE.min(config.probation.window / 3),
+        ready: config.shadow.ready,
     }
 }
 

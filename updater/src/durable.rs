@@ -2,9 +2,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// Something on the disk that did not work, with the path.
 #[derive(Debug, thiserror::Error)]
@@ -84,16 +85,60 @@ pub fn replace_link(path: &Path, target: &Path) -> Result<(), DiskError> {
     sync_parent(path)
 }
 
-/// Makes a directory that may exist already, and its entry durable.
+/// Replaces `path` by `bytes` that only its owner may read (mode 0600).
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+    write_with_mode(path, bytes, 0o600)
+}
+
+/// Makes a directory for its owner only (mode 0700), and its entry durable. One that exists stays as it is.
 ///
 /// # Errors
 /// It cannot be made.
 pub fn make_dir(path: &Path) -> Result<(), DiskError> {
-    match fs::create_dir(path) {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => sync_parent(path),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) => Err(DiskError::new("make", path, error)),
     }
+}
+
+/// Opens a file to append to, or to lock; a new one is for its owner only (mode 0600).
+///
+/// # Errors
+/// It cannot be opened or made.
+pub fn append_to(path: &Path) -> Result<File, DiskError> {
+    File::options().append(true).create(true).mode(0o600).open(path).on_disk("open", path)
+}
+
+/// Locks `file` for this process alone, however many wait for it, but for no longer than `limit`: whoever may open
+/// a file may lock it, and keep it locked.
+///
+/// # Errors
+/// `TimedOut`: somebody else has had it all the time.
+pub fn lock_within(file: &File, limit: Duration) -> io::Result<()> {
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(fs::TryLockError::Error(error)) => return Err(error),
+            Err(fs::TryLockError::WouldBlock) if began.elapsed() >= limit => {
+                let what = format!("another process has had it locked for {limit:?}");
+                return Err(io::Error::new(io::ErrorKind::TimedOut, what));
+            }
+            Err(fs::TryLockError::WouldBlock) => breathe(),
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "nobody tells when a lock is free; there is a deadline"
+)]
+fn breathe() {
+    std::thread::sleep(Duration::from_millis(10));
 }
 
 /// Makes the entries of a directory durable.
@@ -167,5 +212,17 @@ mod tests {
         replace_link(&dir.path().join("l"), Path::new("b")).unwrap();
         assert_eq!(fs::read_link(dir.path().join("l")).unwrap(), Path::new("b"));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_lock_that_somebody_keeps_is_waited_for_no_longer_than_the_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let (theirs, ours) = (append_to(&path).unwrap(), append_to(&path).unwrap());
+        theirs.lock().unwrap();
+        let error = lock_within(&ours, Duration::from_millis(30)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(theirs);
+        lock_within(&ours, Duration::from_secs(30)).unwrap();
     }
 }

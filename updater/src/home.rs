@@ -14,6 +14,11 @@
 //! NODE/journal.jsonl              every step that was taken
 //! NODE/run/  NODE/log/            sockets and locks; the node's output
 //! ```
+//!
+//! One user owns all of it, and only that user may write it. What holds a lock or private data is closed to others
+//! (mode 0700): whoever may open a file may lock it.
+
+mod owner;
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -52,6 +57,16 @@ pub enum HomeError {
     /// Commands and JSON need a path that is text.
     #[error("the path {0:?} is not UTF-8")]
     NotText(PathBuf),
+    /// Somebody else's: what this user wrote there, its owner could not write any more.
+    #[error("{path} belongs to {owner}, and this is {me}")]
+    NotOwner {
+        /// The directory.
+        path: PathBuf,
+        /// Its owner, as `sudo -u` wants it: a name, or `#` and the number of a user without one.
+        owner: String,
+        /// Who runs this.
+        me: String,
+    },
     /// The seed is not 32 bytes.
     #[error("{0} does not hold 32 bytes")]
     BadSeed(PathBuf),
@@ -63,8 +78,11 @@ pub enum HomeError {
 const FOLDERS: [&str; 9] =
     ["trust", "store", "state", "generations", "snapshots", "shadow", "reports", "run", "log"];
 
+/// Closed to all but their owner: they hold locks, copies of the state, and what the node and its releases say.
+const PRIVATE: [&str; 5] = ["run", "log", "reports", "snapshots", "shadow"];
+
 impl Home {
-    /// Opens an installed node directory.
+    /// Opens an installed node directory to look at it.
     ///
     /// # Errors
     /// It is not one.
@@ -82,13 +100,29 @@ impl Home {
         Ok(this)
     }
 
+    /// Opens an installed node directory to write it: as its owner, and with everything private closed to others, as
+    /// an earlier version may have left it open.
+    ///
+    /// # Errors
+    /// It is not one, or it or a private folder belongs to another user. Nothing has then been touched.
+    pub fn open_to_write(dir: &Path) -> Result<Self, HomeError> {
+        let this = Self::open(dir)?;
+        owner::only(&this.0)?;
+        owner::close(PRIVATE.iter().map(|name| this.0.join(name)))?;
+        Ok(this)
+    }
+
     /// Makes the folders of a new node in `dir`, which is missing, empty, or the leftover of an `install` that
     /// did not finish. The configuration file is what makes it a node: `install` writes it last.
     ///
     /// # Errors
     /// Something that is not ours is there. Nothing has then been touched.
     pub fn create(dir: &Path) -> Result<Self, HomeError> {
-        fs::create_dir_all(dir).on_disk("make", dir)?;
+        if !dir.is_dir() {
+            let above = dir.parent().unwrap_or(Path::new(""));
+            fs::create_dir_all(above).on_disk("make", above)?;
+            durable::make_dir(dir)?;
+        }
         let dir = fs::canonicalize(dir).on_disk("open", dir)?;
         if dir.to_str().is_none() {
             return Err(HomeError::NotText(dir));
@@ -102,6 +136,7 @@ impl Home {
         if entries.next().is_some() && !unfinished.is_file() {
             return Err(HomeError::Occupied(this.0));
         }
+        owner::only(&this.0)?;
         durable::write(&unfinished, b"countersign-updater install has not finished here\n")?;
         for folder in FOLDERS {
             durable::make_dir(&this.0.join(folder))?;
@@ -280,27 +315,4 @@ impl Home {
 const UNFINISHED: &str = ".install-unfinished";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_directory_with_foreign_files_is_never_taken() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("thesis.tex"), "years of work").unwrap();
-        assert!(matches!(Home::create(dir.path()), Err(HomeError::Occupied(_))));
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-        assert!(matches!(Home::open(dir.path()), Err(HomeError::NotInstalled(_))));
-    }
-
-    #[test]
-    fn an_install_that_did_not_finish_may_begin_again_with_the_same_seed() {
-        let dir = tempfile::tempdir().unwrap();
-        let first = Home::create(dir.path()).unwrap().seed().unwrap();
-        assert!(Home::open(dir.path()).is_err());
-        let home = Home::create(dir.path()).unwrap();
-        assert_eq!(first.as_bytes(), home.seed().unwrap().as_bytes());
-        home.finish("product = \"p\"\n").unwrap();
-        assert!(Home::open(dir.path()).is_ok());
-        assert!(matches!(Home::create(dir.path()), Err(HomeError::Installed(_))));
-    }
-}
+mod tests;

@@ -109,6 +109,7 @@ pub enum Reason {
     Barrier { follows: Version, running: Version },
     Revoked,
     KnownBad { why: String },
+    NoSocket { name: String },
     NoMigration { area: Area, from: u32, to: u32 },
     ProtocolGone { running: u32, oldest: u32, newest: u32 },
     ProtocolTooFar { running: u32, newest: u32 },
@@ -134,6 +135,9 @@ impl fmt::Display for Reason {
             }
             Self::Revoked => f.write_str("its keyholders have revoked it"),
             Self::KnownBad { why } => write!(f, "it was tried here and is known bad: {why}"),
+            Self::NoSocket { name } => {
+                write!(f, "it has no socket {name:?}, which the operator's [listen] names")
+            }
             Self::NoMigration { area, from, to } => {
                 write!(f, "it brings no migration of {area} from schema {from} to {to}")
             }
@@ -236,6 +240,7 @@ fn judge(
     }
     if let Some(running) = facts.running {
         after(running, release, &mut reasons);
+        sockets(config, release, &mut reasons);
     }
     let found = reproducers(config, target, facts);
     if found < policy.reproducers {
@@ -270,12 +275,27 @@ fn after(running: &Generation, release: &Release, reasons: &mut Vec<Reason>) {
     }
 }
 
+/// An address that the operator chose must not fall back to the release's own because the socket has another name.
+/// (`install` refuses it with the names that there are.)
+fn sockets(config: &Config, release: &Release, reasons: &mut Vec<Reason>) {
+    let Some(node) = &release.node else { return };
+    let gone = config.listen.keys().filter(|name| !node.listen.contains_key(*name));
+    reasons.extend(gone.map(|name| Reason::NoSocket { name: name.clone() }));
+}
+
 /// Anybody can make keys: only the operator's roster and the keyholders who signed are counted.
 fn reproducers(config: &Config, target: &VerifiedTarget, facts: Facts<'_>) -> usize {
-    let known: BTreeSet<&PublicKey> =
-        config.policy.rebuilders.iter().chain(target.signers().iter().map(|s| s.key())).collect();
+    let known = roster(config, target);
     let passed = facts.reproduced.get(&target.release().artifact.sha256);
     passed.map_or(0, |keys| keys.iter().filter(|key| known.contains(key)).count())
+}
+
+/// Whose verdicts about a release count: the operator's roster, and the keyholders who signed it.
+pub(crate) fn roster<'a>(
+    config: &'a Config,
+    target: &'a VerifiedTarget,
+) -> BTreeSet<&'a PublicKey> {
+    config.policy.rebuilders.iter().chain(target.signers().iter().map(|s| s.key())).collect()
 }
 
 fn decision(target: &VerifiedTarget, verdict: Verdict) -> Decision {

@@ -3,20 +3,25 @@
 //! Rollback protection lives in these files, so they are written also after a failed refresh, each atomically,
 //! `timestamp.json` last: a power cut in between leaves an older timestamp, never a newer one without its files.
 
+mod verdicts;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use countersign_metadata::layout::limit;
+use countersign_metadata::layout::{self, limit};
 use countersign_metadata::trust::{Kept, Releases, Source, SourceError, Trust, TrustError};
-use countersign_metadata::{PublicKey, Sha256};
+use countersign_metadata::{PublicKey, Release, Sha256};
 use jiff::Timestamp;
 
 use crate::durable::{self, DiskError, OnDisk};
 use crate::generation::{Generation, GenerationError};
 use crate::net::{Mirror, NetError, Repository};
 use crate::{Config, Home, verify};
+
+pub use verdicts::kept_reproducers;
 
 /// What a refresh found.
 #[derive(Debug)]
@@ -144,11 +149,14 @@ pub fn kept_releases(
     load(home, now)?.releases(&config.product, now, &mut Offline).map_err(TrustStoreError::Stale)
 }
 
+/// Another refresh is waited for this long.
+const LONGEST_REFRESH: Duration = Duration::from_mins(2);
+
 /// Two refreshes at a time (the agent's and a person's `explain`) could put older files over newer ones.
 fn lock(home: &Home) -> Result<fs::File, DiskError> {
     let path = home.run().join("trust.lock");
-    let file = fs::File::options().append(true).create(true).open(&path).on_disk("open", &path)?;
-    file.lock().on_disk("lock", &path)?;
+    let file = durable::append_to(&path)?;
+    durable::lock_within(&file, LONGEST_REFRESH).on_disk("lock", &path)?;
     Ok(file)
 }
 
@@ -185,8 +193,12 @@ fn ask(
         for target in &releases.verified {
             let release = target.release();
             if release.platform == config.platform && Some(&release.version) > running.as_ref() {
-                let verdicts = verify::verdicts(&mirror, release).unwrap_or_default();
-                let passed = verdicts.reproduced_by();
+                // Without an answer nobody knows who reproduced it, which is not the same as nobody.
+                let envelopes = match verify::envelopes(&mirror, release) {
+                    Ok(envelopes) => envelopes,
+                    Err(error) => return Ok(Err(unanswered(release, error))),
+                };
+                let passed = verdicts::counted(home, config, target, envelopes)?;
                 reproduced.insert(release.artifact.sha256, passed);
             }
         }
@@ -194,10 +206,15 @@ fn ask(
     Ok(Ok((releases, reproduced)))
 }
 
+fn unanswered(release: &Release, error: NetError) -> TrustError {
+    let path = layout::attestation_index(&release.artifact.sha256);
+    TrustError::Unreachable { path, retry: error.retry(), source: Box::new(error) }
+}
+
 fn load(home: &Home, now: Timestamp) -> Result<Trust, TrustStoreError> {
     let pinned = home.pinned_root();
     let root = durable::read(&pinned, limit::ROOT)?.unwrap_or_default();
-    let bad = |path: &std::path::Path| {
+    let bad = |path: &Path| {
         let path = path.display().to_string();
         move |source| TrustStoreError::Root { path, source }
     };

@@ -39,29 +39,43 @@ impl Verdicts {
 /// # Errors
 /// The mirror cannot be reached.
 pub fn verdicts(mirror: &Mirror, release: &Release) -> Result<Verdicts, NetError> {
+    Ok(believe(&envelopes(mirror, release)?, release).0)
+}
+
+/// The envelopes about `release` that a mirror has, unverified.
+///
+/// # Errors
+/// The mirror cannot be reached.
+pub fn envelopes(mirror: &Mirror, release: &Release) -> Result<Vec<Vec<u8>>, NetError> {
     let artifact = &release.artifact.sha256;
     let index = mirror.get(&layout::attestation_index(artifact), limit::ATTESTATION)?;
     let index: Index =
         index.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    let names = index.envelopes.iter().take(limit::ATTESTATIONS);
+    let get = |name| mirror.get(&layout::attestation(artifact, name), limit::ATTESTATION);
+    names.map(|name| Ok(get(name)?.unwrap_or_default())).collect()
+}
+
+/// Verifies envelopes, from wherever they come, and hands back those that hold the verdicts which count.
+pub fn believe<'a>(envelopes: &'a [Vec<u8>], release: &Release) -> (Verdicts, Vec<&'a [u8]>) {
     let mut found = Verdicts::default();
-    let mut latest: BTreeMap<PublicKey, VerifiedVerdict> = BTreeMap::new();
-    for name in index.envelopes.iter().take(limit::ATTESTATIONS) {
-        let path = layout::attestation(artifact, name);
-        let bytes = mirror.get(&path, limit::ATTESTATION)?.unwrap_or_default();
-        match attestation::verify(&bytes, release) {
+    let mut latest: BTreeMap<PublicKey, (VerifiedVerdict, &[u8])> = BTreeMap::new();
+    for bytes in envelopes {
+        match attestation::verify(bytes, release) {
             Ok(VerifiedAttestation::Provenance(builder, _)) => {
                 found.builders.insert(builder);
             }
             // A correction is a new verdict: the later one counts.
             Ok(VerifiedAttestation::Verdict(verdict)) => match latest.get(verdict.rebuilder()) {
-                Some(known) if known.at() >= verdict.at() => {}
-                _ => drop(latest.insert(*verdict.rebuilder(), verdict)),
+                Some((known, _)) if known.at() >= verdict.at() => {}
+                _ => drop(latest.insert(*verdict.rebuilder(), (verdict, bytes))),
             },
             Err(_) => found.unbelieved += 1,
         }
     }
-    found.verdicts = latest.into_values().collect();
-    Ok(found)
+    let kept;
+    (found.verdicts, kept) = latest.into_values().unzip();
+    (found, kept)
 }
 
 /// What a file is.

@@ -216,6 +216,57 @@ mod tests {
     }
 
     #[test]
+    fn a_node_directory_is_closed_to_others_and_written_by_its_owner_only() {
+        use std::os::unix::fs::{MetadataExt, chown};
+        let repository = repository();
+        let dir = tempfile::tempdir().unwrap();
+        let node = dir.path().join("node");
+        assert!(install(&repository, &repository.url(), &node, &[]).status.success());
+        for path in ["", "run", "log", "reports", "snapshots", "shadow", "state/1"] {
+            let mode = node.join(path).metadata().unwrap().mode() & 0o777;
+            assert_eq!(mode, 0o700, "{path}");
+        }
+        let mode = node.join("run/trust.lock").metadata().unwrap().mode() & 0o777;
+        assert_eq!(mode, 0o600);
+        if node.metadata().unwrap().uid() != 0 {
+            return; // Only root can give it to a service user, and only root is not stopped by its modes.
+        }
+        let all = || -> std::collections::BTreeSet<_> {
+            walkdir(&node).into_iter().filter(|p| p.metadata().unwrap().uid() == 0).collect()
+        };
+        for path in walkdir(&node) {
+            std::os::unix::fs::lchown(&path, Some(4_000_000), Some(4_000_000)).unwrap();
+        }
+        chown(&node, Some(4_000_000), Some(4_000_000)).unwrap();
+        let text_of = node.to_str().unwrap();
+        for verb in [&["run", "--once"][..], &["apply"], &["supervise"], &["explain"]] {
+            let output = run(&[verb, &[text_of]].concat());
+            fails(&output, 7, "belongs to #4000000");
+            assert!(text(&output).contains("sudo -u '#4000000'"), "{}", text(&output));
+        }
+        assert_eq!(all(), std::collections::BTreeSet::new(), "not one file of root's");
+        let status = run(&["status", text_of]);
+        assert!(status.status.success(), "{}", text(&status));
+        assert!(run(&["history", text_of]).status.success());
+        assert!(run(&["explain", "--offline", text_of]).status.success());
+        assert_eq!(all(), std::collections::BTreeSet::new(), "looking writes nothing");
+    }
+
+    fn walkdir(dir: &Path) -> Vec<std::path::PathBuf> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(dir).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_dir() {
+                found.extend(walkdir(&entry.path()));
+            }
+            if !entry.file_type().unwrap().is_symlink() {
+                found.push(entry.path());
+            }
+        }
+        found
+    }
+
+    #[test]
     fn verify_says_who_signed_and_who_reproduced_a_file() {
         let repository = repository();
         let releases = repository.releases();

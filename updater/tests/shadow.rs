@@ -25,7 +25,7 @@ use fixture::{PRODUCT, Repository};
 
 fn main() -> ExitCode {
     countersign_sandbox::init_if_asked();
-    let tests: [(&str, fn()); 10] = [
+    let tests: [(&str, fn()); 11] = [
         ("a_quiet_node_is_cleared_and_the_clearance_can_be_recalled", quiet),
         ("health_and_version_are_asked_over_the_nodes_own_socket", healthy),
         ("an_answer_that_names_another_version_refuses", other_version),
@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         ("a_node_that_ends_by_itself_is_refused_with_its_last_words", ends_early),
         ("migrations_run_first_and_on_the_copy", migrates),
         ("a_failed_migration_refuses_and_nothing_is_started", migration_fails),
+        ("a_migration_that_leaves_a_daemon_behind_refuses", migration_leaves_a_daemon),
         ("whatever_it_tries_to_reach_after_it_is_ready_is_named", phones_home),
         ("declared_destinations_are_expected_and_still_not_reached", declared),
         ("a_node_that_does_not_stop_is_refused", does_not_stop),
@@ -229,6 +230,15 @@ fn migration_fails() {
     let wanted = Reason::MigrationFailed { area, from: 1, to: 2, exit: Exit::Code(4) };
     assert_eq!(reasons(report.report()), [wanted]);
     assert!(!bench.copy().join("started").exists());
+}
+
+fn migration_leaves_a_daemon() {
+    let script =
+        "#!/bin/sh\nif [ $1 = migrate ]; then setsid sleep 1000 & exit 0; fi\nexec sleep 1000\n";
+    let bench = bench(script, migrating());
+    let report = bench.run(Some(&bench.old()));
+    let area = "values".parse().unwrap();
+    assert_eq!(reasons(report.report()), [Reason::MigrationLeftRunning { area, processes: 1 }]);
 }
 
 /// Looks a name up, and connects and sends to an address.

@@ -18,9 +18,6 @@ pub fn now() -> Result<Moment, AgentError> {
     let since = clock_gettime(ClockId::CLOCK_BOOTTIME).map_err(|errno| failed(errno.into()))?;
     let seconds = u64::try_from(since.tv_sec()).unwrap_or(0);
     let millis = u64::try_from(since.tv_nsec()).unwrap_or(0) / 1_000_000;
-    Ok(Moment {
-        wall: Timestamp::now(),
-        boot: boot.trim().to_owned(),
-        boot_ms: seconds.saturating_mul(1000).saturating_add(millis),
-    })
+    let boot_ms = seconds.saturating_mul(1000).saturating_add(millis);
+    Ok(Moment::new(Timestamp::now(), boot.trim(), boot_ms))
 }

@@ -13,7 +13,7 @@ use crate::machine::facts::Offer;
 use crate::machine::state::{Step, Swap};
 use crate::machine::{Blame, Candidate, Effect, Facts, Outcome, State};
 use crate::state::{migrate, shadow_copy, snapshot};
-use crate::supervise::{ClientError, Reply, Request};
+use crate::supervise::{ClientError, Phase, Reply, Request};
 use crate::swap::{self, Lease, marker};
 use crate::{fetch, shadow, stage};
 
@@ -28,7 +28,21 @@ impl Real {
             (Some(swap), _) => self.on_swap(effect, &swap, facts),
             (None, candidate) => self.on_candidate(effect, state, candidate.as_ref(), facts),
         };
-        acted.unwrap_or_else(|(blame, reason)| Outcome::Failed { blame, reason })
+        let (blame, reason) = match acted {
+            Ok(outcome) => return outcome,
+            Err(failed) => failed,
+        };
+        let runs_the_release = matches!(
+            effect,
+            Effect::Shadow | Effect::Migrate | Effect::MigrateBack | Effect::Start
+        );
+        match self.lacking().filter(|_| runs_the_release && blame == Blame::Release) {
+            Some(lacking) => Outcome::Failed {
+                blame: Blame::World,
+                reason: format!("{reason}; not held against it: {lacking}"),
+            },
+            None => Outcome::Failed { blame, reason },
+        }
     }
 
     fn on_candidate(
@@ -42,7 +56,11 @@ impl Real {
         let settled = || artifact.ok_or_else(|| misplaced(effect));
         match effect {
             Effect::Announce => match &facts.offer {
-                Offer::Release { candidate, .. } => Ok(Outcome::Candidate(candidate.clone())),
+                Offer::Release { candidate, .. } => {
+                    let asked = facts.apply.as_ref();
+                    let asked = asked.is_some_and(|apply| apply.means(&candidate.artifact));
+                    Ok(Outcome::Candidate(Candidate { asked, ..candidate.clone() }))
+                }
                 _ => Err(misplaced(effect)),
             },
             Effect::Fetch => self.fetch(&settled()?),
@@ -50,6 +68,9 @@ impl Real {
             Effect::CopyState => self.copy_state(),
             Effect::Shadow => self.shadow(&settled()?),
             Effect::DrawHold => {
+                if let Some(hold) = &facts.hold {
+                    return Ok(Outcome::Hold(hold.clone()));
+                }
                 let seed = self.home.seed().map_err(|error| world(&error))?;
                 let window = self.config.delay;
                 Ok(Outcome::Hold(Hold::draw(&seed, &settled()?, window, &facts.now)))
@@ -78,7 +99,7 @@ impl Real {
             Effect::Snapshot => self.snapshot(swap, facts),
             Effect::Migrate => self.migrate(swap),
             Effect::Switch => self.switch(swap),
-            Effect::Start => self.start(),
+            Effect::Start => self.start(swap, facts),
             Effect::Condemn => Ok(Outcome::Done),
             Effect::MigrateBack => self.migrate_back(swap, facts),
             Effect::Restore => snapshot::restore(&self.home, swap.from, spare)
@@ -105,7 +126,7 @@ impl Real {
         Ok(Outcome::Done)
     }
 
-    fn stage(&mut self, artifact: &Sha256) -> Acted {
+    pub(super) fn stage(&mut self, artifact: &Sha256) -> Acted {
         let same = |f: &fetch::Fetched| f.target().release().artifact.sha256 == *artifact;
         if !self.proof.fetched.as_ref().is_some_and(same) {
             // Fetched by an earlier process: what is on the disk is found and hashed again.
@@ -121,7 +142,7 @@ impl Real {
         Ok(Outcome::Done)
     }
 
-    fn current(&self) -> Result<Generation, Failed> {
+    pub(super) fn current(&self) -> Result<Generation, Failed> {
         let current = Generation::current(&self.home).map_err(|error| world(&error))?;
         current.ok_or_else(|| (Blame::World, "nothing is installed".to_owned()))
     }
@@ -172,8 +193,9 @@ impl Real {
     }
 
     fn take_lease(&mut self, candidate: &Candidate, report: &Sha256) -> Acted {
-        self.approved(&candidate.artifact)?;
+        self.staged_afresh(&candidate.artifact)?;
         self.proven(&candidate.artifact, report)?;
+        self.way_back()?;
         let now = clock::now().map_err(|error| world(&error))?;
         let fence = self.lease().take(&now).map_err(|error| world(&error))?;
         apply::withdraw_apply(&self.home).map_err(|error| world(&error))?;
@@ -192,6 +214,9 @@ impl Real {
     fn stop(&mut self, swap: &Swap) -> Acted {
         if swap.undo.is_none() {
             self.still_leased(swap)?;
+            if let Some(lacking) = self.lacking() {
+                return Err((Blame::World, lacking));
+            }
         }
         let hold_ms = u64::try_from(HOLD.as_millis()).unwrap_or(u64::MAX);
         let began = Instant::now();
@@ -235,7 +260,8 @@ impl Real {
             return Ok(Outcome::Area(None));
         };
         let release = self.commands(swap)?;
-        marker::set(&self.home, swap.from).map_err(|error| world(&error))?;
+        let version = &swap.candidate.version;
+        marker::set(&self.home, swap.from, version).map_err(|error| world(&error))?;
         self.run_migration(&release, swap.data, &area, (from, to))?;
         Ok(Outcome::Area(Some(area)))
     }
@@ -267,13 +293,26 @@ impl Real {
         swap::switch(&self.home, &next).map(Outcome::Generation).map_err(|error| world(&error))
     }
 
-    /// Only ever planned when the state fits what `current` names.
-    fn start(&mut self) -> Acted {
+    /// Only ever planned when the state fits what `current` names; a bar is lifted only where the journal agrees.
+    fn start(&mut self, swap: &Swap, facts: &Facts) -> Acted {
+        if let Some(barred) = facts.barred.as_ref().filter(|_| !swap.settled()) {
+            return Err((Blame::World, barred.clone()));
+        }
         marker::clear(&self.home).map_err(|error| world(&error))?;
+        self.watch = crate::probation::Watch::default();
         let ready_ms = u64::try_from(self.config.shadow.ready.as_millis()).unwrap_or(u64::MAX);
         match self.supervisor.ask(Request::Start { ready_ms }) {
             Ok(_) => clock::now().map(Outcome::Ready).map_err(|error| world(&error)),
-            Err(ClientError::Refused { reason, by_node: true }) => Err((Blame::Release, reason)),
+            Err(ClientError::Refused { reason, by_node: true }) => {
+                // A supervisor that could not even make the process has counted no crash of it.
+                let never_ran =
+                    |s: crate::supervise::Status| s.phase == Phase::Waiting && s.crashes == 0;
+                let blame = match self.supervisor.status().is_ok_and(never_ran) {
+                    true => Blame::World,
+                    false => Blame::Release,
+                };
+                Err((blame, reason))
+            }
             Err(error) => Err(world(&error)),
         }
     }
@@ -282,11 +321,27 @@ impl Real {
         let Some(Step { area, from, to, .. }) = swap.next_back().cloned() else {
             return Ok(Outcome::Area(None));
         };
-        marker::set(&self.home, facts.current.generation).map_err(|error| world(&error))?;
+        let (number, version) = (facts.current.generation, &swap.candidate.version);
+        marker::set(&self.home, number, version).map_err(|error| world(&error))?;
         // Without the new version's commands there is no way back but the snapshot.
         let release = self.commands(swap).map_err(|(_, reason)| (Blame::Release, reason))?;
         self.run_migration(&release, swap.data, &area, (to, from))?;
         Ok(Outcome::Area(Some(area)))
+    }
+
+    /// While nothing can be recorded, nobody is left waiting for a stopped node: what `current` names is started,
+    /// unless it is barred.
+    pub(super) fn let_go(&mut self) {
+        self.keeper = None;
+        self.copier = None;
+        let held = self.supervisor.status().is_ok_and(|status| status.phase == Phase::Held);
+        let current = Generation::current(&self.home).ok().flatten();
+        if held
+            && current.is_some_and(|c| marker::bars(&self.home, c.number).is_ok_and(|bars| !bars))
+        {
+            // If it is not, the supervisor does it when the hold runs out.
+            let _in_its_own_time = self.supervisor.ask(Request::Start { ready_ms: 0 });
+        }
     }
 
     fn conclude(&mut self, swap: &Swap) -> Acted {

@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::{AgentError, Real, RepositoryTrouble, apply, clock};
+use crate::fetch::free_bytes;
 use crate::generation::Generation;
 use crate::machine::facts::{Apply, Current, Health, Node, Offer};
 use crate::machine::{Candidate, Facts, Ledger, Moment, State};
 use crate::policy::{self, Choice, Verdict};
+use crate::probation::Watch;
 use crate::supervise::{Phase, Status};
 use crate::swap::marker;
 use crate::trust_store::{self, chain};
@@ -22,10 +24,20 @@ impl Real {
         self.known_bad =
             ledger.bad.iter().map(|(artifact, bad)| (*artifact, bad.reason.clone())).collect();
         let mut apply = apply::read(&self.home);
+        if let (Some(candidate), Some(asked)) = (ledger.state.candidate(), &apply)
+            && !ledger.state.is_rest()
+            && candidate.asked
+            && asked.means(&candidate.artifact)
+        {
+            // The journal has it now. A request that cannot be removed is not taken up twice by one candidate.
+            let _next_time = apply::withdraw_apply(&self.home);
+            apply = None;
+        }
         let offer = match &ledger.state {
             state if state.swap().is_some() => Offer::Unasked,
             State::Held { hold, candidate, .. } => {
-                let asked = apply.as_ref().is_some_and(|a| a.means(&candidate.artifact));
+                let asked =
+                    candidate.asked || apply.as_ref().is_some_and(|a| a.means(&candidate.artifact));
                 self.offer(&current, &now, asked || now.reached(&hold.not_before))
             }
             _ => self.offer(&current, &now, false),
@@ -42,13 +54,15 @@ impl Real {
             Ok(status) => node(status),
             Err(error) => Node::Unreachable { reason: chain(&error) },
         };
-        let health = match &ledger.state {
-            State::Probation { swap, .. }
-                if swap.undo.is_none() && matches!(node, Node::Up { .. }) =>
-            {
-                self.watch.ask(&current)
-            }
-            _ => Health::Unasked,
+        let (health, unready) = match &ledger.state {
+            State::Probation { swap, .. } if swap.undo.is_none() => match node {
+                Node::Up { .. } => (self.watch.ask(&current), Duration::ZERO),
+                Node::Starting { .. } | Node::Down { .. } => {
+                    (Health::Unasked, self.watch.unready())
+                }
+                Node::Held | Node::Unreachable { .. } => self.unwatched(),
+            },
+            _ => self.unwatched(),
         };
         let lease_taken = match &ledger.state {
             State::Held { .. } => self.lease().taken(&now).unwrap_or_else(|e| Some(chain(&e))),
@@ -59,7 +73,10 @@ impl Real {
         {
             self.keep(swap.fence);
         }
-        let barred = marker::bars(&self.home, current.number)?;
+        let barred = marker::bars(&self.home, current.number)?
+            .then(|| marker::sentence(&self.home, &current));
+        let hold = ledger.state.candidate().and_then(|c| ledger.holds.get(&c.artifact)).cloned();
+        let lacking = self.lacking();
         let current = Current {
             generation: current.number,
             version: current.version,
@@ -67,7 +84,37 @@ impl Real {
             data: current.state,
             areas: current.areas,
         };
-        Ok(Facts { now, current, offer, node, barred, lease_taken, apply, health })
+        Ok(Facts {
+            now,
+            current,
+            offer,
+            node,
+            barred,
+            lease_taken,
+            apply,
+            health,
+            unready,
+            lacking,
+            hold,
+        })
+    }
+
+    /// What nobody could see does not count.
+    fn unwatched(&mut self) -> (Health, Duration) {
+        self.watch = Watch::default();
+        (Health::Unasked, Duration::ZERO)
+    }
+
+    /// What this machine lacks, so that what fails on it just now proves nothing about a release.
+    pub(super) fn lacking(&self) -> Option<String> {
+        let wanted = self.config.free_space;
+        let places = [self.home.path().to_owned(), self.home.states()];
+        places.into_iter().find_map(|place| match free_bytes(&place) {
+            Ok(free) if free < wanted => {
+                Some(format!("{} has {free} bytes free, of {wanted} wanted", place.display()))
+            }
+            _ => None,
+        })
     }
 
     /// Asks the repository if it was not asked lately, and the policy every time.
@@ -123,6 +170,7 @@ fn offered(choice: Choice, current: &Generation) -> Offer {
         version: release.version.clone(),
         path: approved.target().path().to_owned(),
         areas: areas.map(|(area, spec)| (area.clone(), spec.schema)).collect(),
+        asked: false,
     };
     Offer::Release { candidate, reason }
 }

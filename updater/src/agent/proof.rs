@@ -103,6 +103,32 @@ impl Real {
         })
     }
 
+    /// Just before a swap: hashes the staged bytes again, however long ago they were hashed, and stages them again
+    /// if they are not what was signed any more.
+    pub(super) fn staged_afresh(&mut self, artifact: &Sha256) -> Result<(), Failed> {
+        let approved = self.approved(artifact)?;
+        self.proof.staged = stage::reopen(&self.home, artifact).unwrap_or(None);
+        if self.staged_as(artifact, approved.release()) {
+            return Ok(());
+        }
+        self.stage(artifact).map(|_| ())
+    }
+
+    /// Just before a swap: what runs now can still be gone back to.
+    pub(super) fn way_back(&self) -> Result<(), Failed> {
+        let running = self.current()?;
+        match stage::reopen(&self.home, &running.binary).map_err(|error| world(&error))? {
+            Some(_) => Ok(()),
+            None => Err((
+                Blame::World,
+                format!(
+                    "version {}, which runs, is not in the store: no way back",
+                    running.version
+                ),
+            )),
+        }
+    }
+
     /// Makes sure that everything the swap stands on is proven in this process: bytes, signature, clearance.
     pub(super) fn proven(
         &mut self,

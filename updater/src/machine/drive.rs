@@ -101,7 +101,12 @@ pub fn drive<W: World>(
                 let ends = match until {
                     Until::Stopped => false,
                     Until::FirstWait => true,
-                    Until::Idle => ledger.state.is_rest() || (!swaps && wake.is_none()),
+                    Until::Idle => {
+                        // What failed so often before a swap is for the operator to see.
+                        let tried = ledger.trouble.as_ref().map_or(0, |trouble| trouble.count);
+                        ledger.state.is_rest()
+                            || (!swaps && (wake.is_none() || tried >= rules.attempts))
+                    }
                 };
                 let left = wake.map_or(Duration::MAX, |wake| facts.now.until(&wake));
                 let poll = if swaps { poll.min(SWAP_POLL) } else { poll };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use countersign_metadata::{Area, Sha256, Version};
 
 use super::{Candidate, Moment};
+use crate::hold::Hold;
 
 /// One look at the world.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,14 +19,20 @@ pub struct Facts {
     pub offer: Offer,
     /// The node, as its supervisor sees it.
     pub node: Node,
-    /// Whether `current` may not be started because its state may be between two schemas.
-    pub barred: bool,
+    /// Why `current` may not be started, where its state may be between two schemas.
+    pub barred: Option<String>,
     /// Who holds the lease, if somebody else does.
     pub lease_taken: Option<String>,
     /// The operator asks for it now.
     pub apply: Option<Apply>,
     /// What the health probe said; asked only in probation.
     pub health: Health,
+    /// For how long the node has not been ready, as far as this process saw; counted only in probation.
+    pub unready: Duration,
+    /// What this machine lacks, so that no failure of a release says anything about the release.
+    pub lacking: Option<String>,
+    /// The hold-off that the present candidate was given before, if it was announced before.
+    pub hold: Option<Hold>,
 }
 
 /// What `current` names.
@@ -150,4 +157,6 @@ pub struct Rules {
     pub crashes: u32,
     /// Health may be bad for this long in probation.
     pub patience: Duration,
+    /// The node may be without readiness for this long in probation.
+    pub ready: Duration,
 }

@@ -6,11 +6,12 @@
 //!
 //! `sum` is the beginning of SHA-256 over the previous line's `sum` and this line's bytes up to `,"sum"`. An intent
 //! is written before its effect, `done` or `failed` after it. The last line may be torn by a power cut: it is
-//! cut off, and copied aside before the file is written again. A damaged line with others below it is an error.
+//! cut off, and copied aside before the file is written again. A damaged line with others below it is an error, and
+//! so is a journal that is too long: it is never cut. Long before it is, no new release is taken up.
 
 use std::fs::{File, OpenOptions};
-use std::io::Read;
-use std::os::unix::fs::FileExt;
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use countersign_metadata::Sha256;
@@ -25,6 +26,9 @@ pub const FORMAT: u32 = 1;
 
 /// Longest journal, in bytes: some hundred thousand steps.
 const MAX_FILE: u64 = 256 << 20;
+
+/// Kept free for bringing to its end what has begun.
+const RESERVE: u64 = 32 << 20;
 
 const SUM_DIGITS: usize = 16;
 
@@ -89,6 +93,12 @@ pub enum JournalError {
         /// Its format.
         format: u64,
     },
+    /// It has grown to its limit.
+    #[error("{path} is full: it may have {MAX_FILE} bytes")]
+    Full {
+        /// The journal.
+        path: PathBuf,
+    },
     /// A state that cannot be written as JSON.
     #[error("cannot write a journal line")]
     Unwritable(#[source] serde_json::Error),
@@ -110,7 +120,14 @@ pub struct Contents {
 /// # Errors
 /// A line is damaged and others follow it, or it was written by a newer program.
 pub fn read(path: &Path) -> Result<Contents, JournalError> {
-    parse(path, &durable::read(path, MAX_FILE)?.unwrap_or_default())
+    match durable::read(path, MAX_FILE) {
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Err(full(path)),
+        other => parse(path, &other?.unwrap_or_default()),
+    }
+}
+
+fn full(path: &Path) -> JournalError {
+    JournalError::Full { path: path.to_owned() }
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<Contents, JournalError> {
@@ -207,15 +224,21 @@ impl Journal {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(0o600)
             .open(path)
             .on_disk("open", path)?;
         let mut bytes = Vec::new();
+        let length = file.metadata().on_disk("read", path)?.len();
         file.by_ref().take(MAX_FILE).read_to_end(&mut bytes).on_disk("read", path)?;
+        // What was not read may be whole lines: only what follows the last whole line is ever cut off.
+        if length > bytes.len() as u64 {
+            return Err(full(path));
+        }
         let journal = parse(path, &bytes)?;
         if journal.torn > 0 {
             let torn = &bytes[bytes.len() - journal.torn..];
             let name = format!("journal.torn.{}-{}", journal.whole, Sha256::of(torn).short());
-            durable::write(&path.with_file_name(name), torn)?;
+            durable::write_private(&path.with_file_name(name), torn)?;
             file.set_len(journal.whole).and_then(|()| file.sync_all()).on_disk("write", path)?;
         }
         durable::sync_parent(path)?;
@@ -227,7 +250,7 @@ impl Journal {
     /// Appends one line and waits until it is on the disk.
     ///
     /// # Errors
-    /// The disk fails; the line is then not there, and the next one may be tried.
+    /// The disk fails, or the journal is full; the line is then not there, and the next one may be tried.
     pub fn append(
         &mut self,
         at: Moment,
@@ -243,6 +266,11 @@ impl Journal {
         let sum = seal(&self.sum, &line);
         line.extend_from_slice(format!(r#","sum":"{sum}"}}"#).as_bytes());
         line.push(b'\n');
+        let new = matches!((&record.kind, record.effect), (Kind::Intent, Effect::Announce));
+        let limit = if new { MAX_FILE - RESERVE } else { MAX_FILE };
+        if self.end + line.len() as u64 > limit {
+            return Err(full(&self.path));
+        }
         // At its place, not at the end: what a failed write left behind is overwritten.
         let written = self
             .file
@@ -259,3 +287,6 @@ impl Journal {
         Ok(record)
     }
 }
+
+#[cfg(test)]
+mod tests;

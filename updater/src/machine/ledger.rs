@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::journal::{Kind, Record};
 use super::state::Blame;
 use super::{Effect, Moment, State};
+use crate::hold::Hold;
 
 /// The sum of a journal. Folding is total: every journal that can be read has one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -20,6 +21,8 @@ pub struct Ledger {
     pub bad: BTreeMap<Sha256, Bad>,
     /// Failed tries for which the release was not to blame.
     pub attempts: BTreeMap<Sha256, Attempts>,
+    /// The first hold-off of each release: one that comes again does not wait anew.
+    pub holds: BTreeMap<Sha256, Hold>,
     /// The failure that the present state is stuck on, if the last step failed.
     pub trouble: Option<Trouble>,
 }
@@ -66,6 +69,7 @@ impl Default for Ledger {
             pending: None,
             bad: BTreeMap::new(),
             attempts: BTreeMap::new(),
+            holds: BTreeMap::new(),
             trouble: None,
         }
     }
@@ -105,6 +109,10 @@ impl Ledger {
         }
         if let State::Committed { candidate, .. } = &record.state {
             self.attempts.remove(&candidate.artifact);
+            self.holds.remove(&candidate.artifact);
+        }
+        if let State::Held { candidate, hold, .. } = &record.state {
+            self.holds.entry(candidate.artifact).or_insert_with(|| hold.clone());
         }
         self.pending = None;
         self.state = record.state.clone();
@@ -144,6 +152,7 @@ impl Ledger {
         match blame {
             Blame::Release => {
                 self.attempts.remove(&artifact);
+                self.holds.remove(&artifact);
                 self.bad.insert(artifact, Bad { version: version.clone(), reason, at });
             }
             Blame::World => {

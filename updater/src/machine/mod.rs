@@ -20,6 +20,7 @@
 //! 6. `current` changes in [`Effect::Switch`] and [`Effect::SwitchBack`] only, by one rename each.
 //! 7. Every state has an exit: it ends in `Committed` with the new version, or with the old one running.
 //! 8. A release that failed by its own fault is never tried again; other failures are counted and paused.
+//! 9. While `current` is barred and the journal knows of no swap, nothing is started or changed: a person is told why.
 //!
 //! [`plan`] and [`transition`] are pure. [`drive()`] observes, plans, records and acts through a [`World`].
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// An instant. Within one boot the boot clock decides; across boots only the wall clock is left.
+/// An instant. Within one boot the boot clock decides; across boots only the wall clock is left, and the time since
+/// the boot bounds it: a deadline carries the length of its wait, and whoever has been up for that long has waited.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moment {
     /// UTC.
@@ -15,9 +16,18 @@ pub struct Moment {
     pub boot: String,
     /// Milliseconds since that boot, suspended time included.
     pub boot_ms: u64,
+    /// Of a deadline: the length of the wait in milliseconds. A wall clock that was set back may let the wait begin
+    /// again with a boot, and can make it no longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    within_ms: Option<u64>,
 }
 
 impl Moment {
+    /// The instant `wall`, `boot_ms` milliseconds after the boot `boot`.
+    pub fn new(wall: Timestamp, boot: &str, boot_ms: u64) -> Self {
+        Self { wall, boot: boot.to_owned(), boot_ms, within_ms: None }
+    }
+
     /// The instant `delay` later, on both clocks. A wall clock at its end stays there.
     #[must_use]
     pub fn after(&self, delay: Duration) -> Self {
@@ -26,6 +36,7 @@ impl Moment {
             wall: self.wall.checked_add(signed).unwrap_or(Timestamp::MAX),
             boot: self.boot.clone(),
             boot_ms: self.boot_ms.saturating_add(millis(delay)),
+            within_ms: Some(self.within_ms.unwrap_or(0).saturating_add(millis(delay))),
         }
     }
 
@@ -34,7 +45,12 @@ impl Moment {
         if self.boot == later.boot {
             return Duration::from_millis(later.boot_ms.saturating_sub(self.boot_ms));
         }
-        Duration::try_from(later.wall.duration_since(self.wall)).unwrap_or(Duration::ZERO)
+        let wall =
+            Duration::try_from(later.wall.duration_since(self.wall)).unwrap_or(Duration::ZERO);
+        // The wait began before this boot, so at least the time since then has passed of it.
+        let left =
+            later.within_ms.map(|all| Duration::from_millis(all.saturating_sub(self.boot_ms)));
+        left.map_or(wall, |left| wall.min(left))
     }
 
     /// Whether `deadline` has come.
@@ -59,7 +75,7 @@ mod tests {
     use super::*;
 
     fn at(wall: i64, boot: &str, boot_ms: u64) -> Moment {
-        Moment { wall: Timestamp::from_second(wall).unwrap(), boot: boot.into(), boot_ms }
+        Moment::new(Timestamp::from_second(wall).unwrap(), boot, boot_ms)
     }
 
     #[test]
@@ -72,8 +88,20 @@ mod tests {
     #[test]
     fn after_a_reboot_the_wall_clock_counts() {
         let deadline = at(1000, "a", 5_000).after(Duration::from_secs(60));
-        assert!(!at(1059, "b", 999_999).reached(&deadline));
+        assert!(!at(1059, "b", 59_999).reached(&deadline));
         assert!(at(1060, "b", 1).reached(&deadline));
+    }
+
+    #[test]
+    fn a_wall_clock_set_back_over_a_reboot_makes_no_wait_longer_than_itself() {
+        let deadline = at(2_000_000_000, "a", 5_000).after(Duration::from_secs(60));
+        assert_eq!(at(0, "b", 1_000).until(&deadline), Duration::from_secs(59));
+        assert!(!at(58, "b", 59_000).reached(&deadline));
+        assert!(at(59, "b", 60_000).reached(&deadline));
+        let written = serde_json::to_string(&deadline).unwrap();
+        assert_eq!(serde_json::from_str::<Moment>(&written).unwrap(), deadline);
+        let old = r#"{"wall":"2026-01-01T00:00:00Z","boot":"a","boot_ms":1}"#;
+        assert!(!at(0, "b", u64::MAX).reached(&serde_json::from_str(old).unwrap()));
     }
 
     #[test]

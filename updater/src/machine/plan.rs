@@ -44,6 +44,10 @@ pub(super) fn wait(why: impl Into<String>) -> Action {
 
 /// Decides the next step. Every state has an exit: see the tests.
 pub fn plan(ledger: &Ledger, facts: &Facts, rules: &Rules) -> Action {
+    if let (Some(barred), None) = (&facts.barred, ledger.state.swap()) {
+        // Whatever was done now would be done without knowing the way back.
+        return wait(barred);
+    }
     let action = match &ledger.state {
         State::Idle | State::Committed { .. } | State::RolledBack { .. } => {
             rest(ledger, facts, rules)
@@ -113,14 +117,16 @@ fn rest(ledger: &Ledger, facts: &Facts, rules: &Rules) -> Action {
         return wait(format!("{version} is known bad since {}: {}", bad.at, bad.reason));
     }
     let asked = facts.apply.as_ref().is_some_and(|apply| apply.means(&candidate.artifact));
-    if let Some(tried) = ledger.attempts.get(&candidate.artifact).filter(|_| !asked) {
-        if tried.count >= rules.attempts {
+    if let Some(tried) = ledger.attempts.get(&candidate.artifact) {
+        // Announcing takes the request up, so that it lifts the limit once.
+        if tried.count >= rules.attempts && !asked {
             return wait(format!(
                 "{version} failed {} times and is left alone until `apply`: {}",
                 tried.count, tried.reason
             ));
         }
-        let until = tried.last.after(doubled(rules.pause, tried.count, LONGEST_PAUSE));
+        let doublings = if asked { 1 } else { tried.count };
+        let until = tried.last.after(doubled(rules.pause, doublings, LONGEST_PAUSE));
         if !facts.now.reached(&until) {
             let why = format!("{version} is tried again at {until}: {}", tried.reason);
             return Action::Wait { why, until: Some(until) };
@@ -133,7 +139,7 @@ fn rest(ledger: &Ledger, facts: &Facts, rules: &Rules) -> Action {
 fn stands(candidate: &Candidate, facts: &Facts) -> Option<Action> {
     let version = &candidate.version;
     match &facts.offer {
-        Offer::Release { candidate: offered, .. } if offered == candidate => None,
+        Offer::Release { candidate: offered, .. } if offered.is_same_release(candidate) => None,
         Offer::Release { candidate: other, .. } => Some(act(
             Effect::Withdraw,
             format!("{version} is overtaken by {} ({})", other.version, other.artifact.short()),
@@ -164,7 +170,8 @@ pub(super) fn no_supervisor(reason: &str) -> String {
 
 fn held(candidate: &Candidate, not_before: &Moment, facts: &Facts, rules: &Rules) -> Action {
     let version = &candidate.version;
-    let asked = facts.apply.as_ref().is_some_and(|apply| apply.means(&candidate.artifact));
+    let asked = candidate.asked
+        || facts.apply.as_ref().is_some_and(|apply| apply.means(&candidate.artifact));
     if !asked && rules.manual {
         return wait(format!("{version} waits for `countersign-updater apply`"));
     }
@@ -238,6 +245,12 @@ fn probation(swap: &Swap, since: &Moment, facts: &Facts, rules: &Rules) -> Actio
     if crashes >= rules.crashes {
         return act(Effect::Condemn, format!("{version} crashed {crashes} times in probation"));
     }
+    if facts.unready >= rules.ready
+        && !matches!(facts.node, Node::Up { .. } | Node::Unreachable { .. })
+    {
+        let why = format!("{version} has not been ready for {:?} in probation", facts.unready);
+        return act(Effect::Condemn, why);
+    }
     match &facts.health {
         Health::Bad { lasting, reason } if *lasting >= rules.patience => {
             return act(Effect::Condemn, format!("{version} is not healthy: {reason}"));
@@ -263,7 +276,12 @@ fn probation(swap: &Swap, since: &Moment, facts: &Facts, rules: &Rules) -> Actio
 /// Whether a decision to go back blames the release. Only what the release did counts against it.
 pub(super) fn blames_release(at: &State, facts: &Facts) -> bool {
     match at {
-        State::Probation { swap, .. } => swap.to == Some(facts.current.generation),
+        // A supervisor that cannot even start a node has counted no crash of it.
+        State::Probation { swap, .. } => {
+            swap.to == Some(facts.current.generation)
+                && facts.lacking.is_none()
+                && !matches!(facts.node, Node::Down { crashes: 0, .. })
+        }
         _ => false,
     }
 }

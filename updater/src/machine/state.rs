@@ -19,6 +19,16 @@ pub struct Candidate {
     pub path: String,
     /// The schemas it reads and writes, by area.
     pub areas: BTreeMap<Area, u32>,
+    /// Whether the operator asked for it when it was announced: then it waits for no hold-off.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asked: bool,
+}
+
+impl Candidate {
+    /// Whether both are the same release, whoever asked for it.
+    pub fn is_same_release(&self, other: &Self) -> bool {
+        Self { asked: other.asked, ..self.clone() } == *other
+    }
 }
 
 /// Where the updater rests.
@@ -126,6 +136,16 @@ impl Swap {
     /// The next area to bring forward.
     pub fn next_forward(&self) -> Option<&Step> {
         self.areas.iter().find(|step| step.progress != Progress::Forward)
+    }
+
+    /// Whether the state fits what `current` names, `current` being where this swap left it: every area has come
+    /// all the way forward or back, or the snapshot was restored.
+    pub fn settled(&self) -> bool {
+        match &self.undo {
+            None => self.to.is_some(),
+            Some(Undo { restored: Some(_), generation, .. }) => generation.is_some(),
+            Some(_) => self.touched() && self.next_back().is_none(),
+        }
     }
 
     /// The next area to bring back: last touched, first restored.

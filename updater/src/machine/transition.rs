@@ -87,7 +87,11 @@ pub fn after(state: &State, effect: Effect, why: &str, outcome: &Outcome, facts:
         }
         (Effect::Condemn, _, at) => {
             let blame = if blames_release(state, facts) { Blame::Release } else { Blame::World };
-            at.with_swap(|swap| swap.undo = Some(condemned(why, blame)))
+            let why = match &facts.lacking {
+                Some(lacking) => format!("{why}; not held against it: {lacking}"),
+                None => why.to_owned(),
+            };
+            at.with_swap(|swap| swap.undo = Some(condemned(&why, blame)))
         }
         (Effect::Conclude, _, at) => concluded(at, facts),
         (Effect::Stop, _, at) => stopped(at, facts),
@@ -142,7 +146,7 @@ fn forward(at: State, effect: Effect, outcome: &Outcome) -> State {
 /// so where an area was touched: the bar that is set before keeps every version from being started.
 fn stopped(at: State, facts: &Facts) -> State {
     let at = at.with_swap(|swap| {
-        for step in swap.areas.iter_mut().filter(|_| !facts.barred) {
+        for step in swap.areas.iter_mut().filter(|_| facts.barred.is_none()) {
             if step.progress == Progress::Begun {
                 step.progress = Progress::Untouched;
             }

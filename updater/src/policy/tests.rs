@@ -95,6 +95,14 @@ fn each_rule_refuses_by_its_name() {
         ),
         ("", ("2.0.0", area(json!({ "schema": 2, "migrate": ["bin/n"] }))), None),
         ("", ("2.0.0", area(json!({ "schema": 1 }))), None),
+        (
+            "[listen]\nhttp = \"127.0.0.1:1\"",
+            (
+                "2.0.0",
+                json!({ "node": { "command": ["bin/n"], "listen": { "web": "0.0.0.0:80" } } }),
+            ),
+            Some(Reason::NoSocket { name: "http".to_owned() }),
+        ),
         ("", ("2.0.0", json!({ "protocol": [2, 3] })), None),
         (
             "",

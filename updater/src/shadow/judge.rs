@@ -20,6 +20,7 @@ use crate::Config;
 )]
 pub enum Reason {
     MigrationFailed { area: Area, from: u32, to: u32, exit: Exit },
+    MigrationLeftRunning { area: Area, processes: u64 },
     NotReady { after_ms: u64 },
     EndedEarly { exit: Exit },
     Unhealthy { path: String, trouble: String },
@@ -38,6 +39,9 @@ impl fmt::Display for Reason {
                 "its migration of {area} from schema {from} to {to} ended with {}",
                 exit_text(*exit)
             ),
+            Self::MigrationLeftRunning { area, processes } => {
+                write!(f, "its migration of {area} left {processes} processes running")
+            }
             Self::NotReady { after_ms } => write!(f, "it was not ready after {after_ms} ms"),
             Self::EndedEarly { exit } => write!(f, "it ended by itself, with {}", exit_text(*exit)),
             Self::Unhealthy { path, trouble } => {
@@ -84,6 +88,10 @@ pub(super) fn report(
         if !run.succeeded() {
             let (area, from, to) = (run.area.clone(), run.from, run.to);
             reasons.push(Reason::MigrationFailed { area, from, to, exit: run.exit });
+        }
+        if run.left_running > 0 {
+            let (area, processes) = (run.area.clone(), run.left_running);
+            reasons.push(Reason::MigrationLeftRunning { area, processes });
         }
         attempts.extend(judged(&run.attempts, allowed));
         unaccounted += run.unaccounted;

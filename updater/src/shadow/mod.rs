@@ -12,7 +12,7 @@ mod trial;
 mod watch;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -160,7 +160,7 @@ pub fn run(
     let release = staged.release();
     let spec = release.node.as_ref().ok_or(ShadowError::NotANode)?;
     let log = home.log().join(format!("shadow-{}.log", staged.identity().short()));
-    fs::write(&log, b"").on_disk("write", &log)?;
+    durable::append_to(&log)?.set_len(0).on_disk("write", &log)?;
     let room = room::Room {
         tree: staged.tree(),
         state: state_copy.to_owned(),
@@ -190,7 +190,7 @@ pub fn run(
     let bytes = serde_json::to_vec_pretty(&report).map_err(io::Error::from);
     let path = home.report(staged.identity());
     let bytes = bytes.on_disk("write", &path)?;
-    durable::write(&path, &bytes)?;
+    durable::write_private(&path, &bytes)?;
     Ok(ShadowReport { digest: Sha256::of(&bytes), report })
 }
 
@@ -223,6 +223,7 @@ fn migrate(
             to: wanted.schema,
             exit: ended.exit,
             took_ms: report::millis(ended.usage.wall),
+            left_running: ended.left_running,
             attempts: ended.attempts,
             unaccounted: ended.unaccounted,
         };

@@ -58,6 +58,9 @@ pub struct MigrationRun {
     pub exit: Exit,
     /// How long it took.
     pub took_ms: u64,
+    /// Processes that still ran when its command had ended: on a live node they would hold the state.
+    #[serde(default)]
+    pub left_running: u64,
     /// What it tried to reach; in the file, among the report's attempts.
     #[serde(skip)]
     pub attempts: Vec<Attempt>,

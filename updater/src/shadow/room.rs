@@ -7,7 +7,9 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,6 +23,11 @@ use crate::durable::{DiskError, OnDisk};
 pub(super) const TREE: &str = "/node";
 /// Where the copy of the state is, inside.
 pub(super) const STATE: &str = "/state";
+
+/// What a program may write into one file beyond twice what its state was.
+const HEADROOM: u64 = 1 << 30;
+/// Bytes that must stay free where the state is: what `free-space` is unless the operator says otherwise.
+const KEEP_FREE: u64 = 64 << 20;
 
 /// What of the host a program that is not static needs. Links stay links.
 const HOST: [&str; 10] = [
@@ -82,16 +89,64 @@ impl Room {
             *program = Path::new(TREE).join(&*program).into_os_string();
         }
         let log = File::options().append(true).open(&self.log).on_disk("write", &self.log)?;
-        let mut sandbox = plain(command, limits)
-            .mount(Mount::ReadOnly { from: self.tree.clone(), to: TREE.into() })
-            .mount(Mount::Writable { from: self.state.clone(), to: STATE.into() })
-            .work_dir(STATE)
-            .output(log, super::MAX_OUTPUT);
+        drop_sockets(&self.state)?;
+        let file_bytes = longest_file(Some(&self.state))?;
+        let sandbox = plain(command, Limits { file_bytes, ..limits })
+            .mount(Mount::ReadOnly { from: self.tree.clone(), to: TREE.into() });
+        let mut sandbox = with_state(sandbox, self.state.clone()).output(log, super::MAX_OUTPUT);
         for (name, value) in &spec.environment {
             sandbox = sandbox.environment(name, value);
         }
         Ok(sandbox)
     }
+}
+
+/// Gives it a directory to be written, but not all of the disk that it lies on.
+pub(super) fn with_state(sandbox: Sandbox, from: PathBuf) -> Sandbox {
+    sandbox.mount(Mount::Writable { from, to: STATE.into() }).work_dir(STATE).keep_free(KEEP_FREE)
+}
+
+/// How long a file may get, given the state to begin with.
+pub(super) fn longest_file(state: Option<&Path>) -> Result<u64, DiskError> {
+    let size = state.map_or(Ok(0), size_below)?;
+    Ok(size.saturating_mul(2).saturating_add(HEADROOM))
+}
+
+/// The length of all files below a directory together.
+fn size_below(dir: &Path) -> Result<u64, DiskError> {
+    let mut size = 0_u64;
+    each_file(dir, &mut |_, meta| {
+        size = size.saturating_add(meta.len());
+        Ok(())
+    })?;
+    Ok(size)
+}
+
+/// A migration may leave sockets behind at which nobody is any more. The copy of a state has none, and the sandbox
+/// takes none.
+fn drop_sockets(state: &Path) -> Result<(), DiskError> {
+    each_file(state, &mut |path, meta| {
+        if meta.file_type().is_socket() { fs::remove_file(path) } else { Ok(()) }
+    })
+}
+
+type Visit<'a> = dyn FnMut(&Path, &fs::Metadata) -> io::Result<()> + 'a;
+
+/// Visits what is no directory below a directory, following no link. Deeper than a path may be long is an error.
+fn each_file(dir: &Path, visit: &mut Visit<'_>) -> Result<(), DiskError> {
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(&dir).on_disk("read", &dir)? {
+            let path = entry.on_disk("read", &dir)?.path();
+            let meta = fs::symlink_metadata(&path).on_disk("look at", &path)?;
+            if meta.is_dir() {
+                dirs.push(path);
+            } else {
+                visit(&path, &meta).on_disk("prepare", &path)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A sandbox with the host's programs and libraries, and a sinkhole for a network.
@@ -115,4 +170,31 @@ pub(super) fn plain(command: Vec<OsString>, limits: Limits) -> Sandbox {
         });
     }
     sandbox
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_file_may_grow_to_twice_the_state_and_some_room() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("a")).unwrap();
+        fs::write(dir.path().join("a/b"), [0; 1000]).unwrap();
+        assert_eq!(longest_file(Some(dir.path())).unwrap(), 2000 + HEADROOM);
+        assert_eq!(longest_file(None).unwrap(), HEADROOM);
+    }
+
+    #[test]
+    fn sockets_left_by_a_migration_are_not_given_to_the_node() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("file"), "x").unwrap();
+        drop(UnixListener::bind(dir.path().join("left")).unwrap());
+        drop_sockets(dir.path()).unwrap();
+        let names: Vec<_> =
+            fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names, ["file"]);
+    }
 }

@@ -5,13 +5,16 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use countersign_sandbox::{Exit, Limits, Mount, Usage};
+use countersign_sandbox::{Exit, Limits, Usage, capabilities};
 use serde::Serialize;
 
 use super::judge::judged;
 use super::report::{AttemptSeen, millis};
 use super::watch::pause;
 use super::{ShadowError, room};
+
+/// Memory of a program unless told, as of a release in the shadow: 2 GiB.
+const MEMORY: u64 = 2 << 30;
 
 /// What any program did in the sandbox.
 #[derive(Clone, Debug, Serialize)]
@@ -26,6 +29,8 @@ pub struct Trial {
     pub attempts: Vec<AttemptSeen>,
     /// Packets that the kernel counted and the eye did not see.
     pub unaccounted: u64,
+    /// How much memory it could have, in bytes; `None` where this machine cannot limit it.
+    pub memory_limit: Option<u64>,
     /// What it used up.
     pub usage: Usage,
     /// Whether output was dropped.
@@ -40,7 +45,7 @@ impl Trial {
 }
 
 /// Runs `command` for at most `window`. `state` is given to it as `/state`, to be written; `output` gets what it
-/// prints.
+/// prints. Its memory is limited to `memory` bytes, or to 2 GiB where this user can limit it.
 ///
 /// # Errors
 /// The sandbox could not be had.
@@ -48,12 +53,15 @@ pub fn trial(
     command: Vec<OsString>,
     state: Option<PathBuf>,
     window: Duration,
+    memory: Option<u64>,
     output: File,
 ) -> Result<Trial, ShadowError> {
-    let mut sandbox = room::plain(command, Limits::default()).output(output, super::MAX_OUTPUT);
+    let memory = memory.or_else(|| can_limit_memory().then_some(MEMORY));
+    let file_bytes = room::longest_file(state.as_deref())?;
+    let limits = Limits { memory, file_bytes, ..Limits::default() };
+    let mut sandbox = room::plain(command, limits).output(output, super::MAX_OUTPUT);
     if let Some(from) = state {
-        let to = PathBuf::from(room::STATE);
-        sandbox = sandbox.mount(Mount::Writable { from, to }).work_dir(room::STATE);
+        sandbox = room::with_state(sandbox, from);
     }
     let started = Instant::now();
     let mut running = sandbox.spawn()?;
@@ -75,7 +83,12 @@ pub fn trial(
         watched_ms,
         attempts: judged(&ended.attempts, &std::collections::BTreeSet::new()).collect(),
         unaccounted: ended.unaccounted,
+        memory_limit: memory,
         usage: ended.usage,
         output_truncated: ended.output_truncated,
     })
+}
+
+fn can_limit_memory() -> bool {
+    capabilities().iter().any(|one| one.name == "memory limit" && one.missing.is_none())
 }

@@ -1,4 +1,7 @@
-//! Runs a command of a release on the node's state: cleared environment, deadline, output into the log.
+//! Runs a command of a release on the node's state: cleared environment, deadline, output into the log, and nothing
+//! of it left running.
+
+mod left;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -8,6 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use command_fds::CommandFdExt;
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
@@ -35,6 +39,14 @@ pub enum CommandError {
         /// How.
         status: std::process::ExitStatus,
     },
+    /// It left processes behind that do not end, even when killed.
+    #[error("{program} left processes behind that do not end: {pids:?}")]
+    Left {
+        /// The program.
+        program: String,
+        /// Which ones.
+        pids: Vec<i32>,
+    },
     /// It took too long and was killed with everything it had started.
     #[error("{program} did not end within {limit:?}")]
     TooLong {
@@ -46,6 +58,29 @@ pub enum CommandError {
     /// The disk.
     #[error(transparent)]
     Disk(#[from] DiskError),
+}
+
+impl CommandError {
+    /// Whether the command is at fault, and not this machine.
+    pub fn blames_release(&self) -> bool {
+        match self {
+            // Everything else is about memory, processes or descriptors that this machine lacks just now.
+            Self::Start { source, .. } => matches!(
+                source.raw_os_error().map(Errno::from_raw),
+                Some(
+                    Errno::ENOENT | Errno::EACCES | Errno::ENOEXEC | Errno::EISDIR | Errno::ENOTDIR
+                )
+            ),
+            Self::Ended { .. } | Self::TooLong { .. } => true,
+            Self::Left { .. } | Self::Disk(_) => false,
+        }
+    }
+}
+
+/// Says that this process has no children but those of [`run`], one at a time, and of sandboxes: from now on
+/// whatever a command leaves behind is ended, also what has left its process group.
+pub fn end_what_is_left() {
+    left::adopt();
 }
 
 /// Runs `words` to their end. `held` stays open in the command and whatever it starts: a lock that outlives this
@@ -78,6 +113,7 @@ pub fn run(
         .process_group(0)
         .preserved_fds(held.into_iter().collect());
     let start = |source| CommandError::Start { program: program.clone(), source };
+    let adoption = left::Adoption::begin();
     let mut child = command.spawn().map_err(start)?;
     // The child has its own copy: this one would keep the lock after it.
     drop(command);
@@ -86,7 +122,9 @@ pub fn run(
         if let Some(status) = child.try_wait().map_err(start)? {
             // What it left running must not write state behind our back.
             let _none_left = killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL);
+            let left = adoption.end();
             return match status.success() {
+                true if !left.is_empty() => Err(CommandError::Left { program, pids: left }),
                 true => Ok(()),
                 false => Err(CommandError::Ended { program, status }),
             };
@@ -94,6 +132,7 @@ pub fn run(
         if Instant::now() > deadline {
             let _already_gone = killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL);
             let _reaped = child.wait();
+            let _those_too = adoption.end();
             return Err(CommandError::TooLong { program, limit });
         }
         breathe();
@@ -130,6 +169,21 @@ mod tests {
             None,
         );
         assert!(matches!(missing, Err(CommandError::Start { .. })));
+    }
+
+    #[test]
+    fn a_machine_that_lacks_processes_or_memory_is_not_held_against_the_release() {
+        for (errno, release) in [
+            (Errno::EAGAIN, false),
+            (Errno::ENOMEM, false),
+            (Errno::EMFILE, false),
+            (Errno::EIO, false),
+            (Errno::ENOENT, true),
+            (Errno::ENOEXEC, true),
+        ] {
+            let error = CommandError::Start { program: "p".to_owned(), source: errno.into() };
+            assert_eq!(error.blames_release(), release, "{errno}");
+        }
     }
 
     #[test]

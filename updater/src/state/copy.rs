@@ -15,7 +15,8 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{
-    FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown, lchown, symlink,
+    DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown,
+    lchown, symlink,
 };
 use std::path::{Path, PathBuf};
 
@@ -56,7 +57,7 @@ impl Copier {
     /// # Errors
     /// `to` exists, or one of them cannot be opened.
     pub fn new(from: &Path, to: &Path) -> Result<Self, StateError> {
-        fs::create_dir(to).on_disk("make", to)?;
+        make_private(to).on_disk("make", to)?;
         let source = File::open(from).on_disk("read", from)?;
         let kind = fstatfs(&source).map_err(io::Error::from).on_disk("read", from)?;
         let keeps_times: [FsType; 3] = [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC];
@@ -173,11 +174,14 @@ impl Copier {
 
     fn make_dir(&self, path: &Path) -> Result<(), StateError> {
         let copy = self.to.join(path);
-        match fs::create_dir(&copy) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                Err(DiskError::new("make", &copy, error).into())
+        match make_private(&copy) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                // Wide since an earlier pass, and its source may be narrow by now.
+                fs::set_permissions(&copy, Permissions::from_mode(0o700))
+                    .on_disk("close", &copy)?;
+                Ok(())
             }
-            _ => Ok(()),
+            other => Ok(other.on_disk("make", &copy)?),
         }
     }
 
@@ -291,6 +295,11 @@ pub(super) fn check(path: &Path, item: &Item) -> Result<(), StateError> {
     let file = File::open(path).on_disk("read", path)?;
     let found = blocks::read(&file, |_, _| Ok(())).on_disk("read", path)?;
     if found == (*digest, *length) { Ok(()) } else { Err(StateError::Different(path.to_owned())) }
+}
+
+/// A directory that nobody else may enter: its own mode comes last, when all that it holds has its own.
+fn make_private(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().mode(0o700).create(path)
 }
 
 /// A path through an open directory: whatever is renamed or linked above it, it stays in that directory.

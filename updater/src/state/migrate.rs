@@ -51,7 +51,7 @@ impl MigrateError {
         match self {
             Self::None { .. } => true,
             Self::Lock(_) => false,
-            Self::Command { source, .. } => !matches!(source, CommandError::Disk(_)),
+            Self::Command { source, .. } => source.blames_release(),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! NODE/snapshots/3/tree/             the state as generation 3 left it
 //! NODE/snapshots/3/manifest.json     every file of it with its digest
 //! NODE/snapshots/3/restored.json     the data directory that it was restored into, if it was
+//! NODE/snapshots/aside-3.1/          one that was there when a migration was unfinished: kept for a person
 //! ```
 
 use std::fs::{self, Permissions};
@@ -21,6 +22,7 @@ use super::manifest::{Item, Manifest, is_plain, unescape};
 use crate::Home;
 use crate::durable::{self, DiskError, OnDisk};
 use crate::supervise::lock_state;
+use crate::swap::marker;
 
 /// Longest manifest, in bytes.
 const MAX_MANIFEST: u64 = 1 << 30;
@@ -68,12 +70,23 @@ pub fn complete(
         .map_err(|source| StateError::Manifest { path: dir.clone(), source })?;
     durable::write(&dir.join("manifest.json"), &bytes)?;
     let complete = home.snapshot(number);
-    // An earlier try to leave this generation left one; it is older than what we have now.
+    // An earlier try to leave this generation left one; it is older than what we have now. While a migration is
+    // unfinished it may be the only good one.
+    if marker::is_there(home) && complete.exists() {
+        let aside = free_name(home, number);
+        fs::rename(&complete, &aside).on_disk("move aside", &complete)?;
+    }
     remove(home, &complete)?;
     fs::rename(&dir, &complete).on_disk("name", &complete)?;
     durable::sync_dir(&home.snapshots())?;
     drop(lock);
     Ok(())
+}
+
+/// A name that [`prune`] leaves alone.
+fn free_name(home: &Home, number: u64) -> PathBuf {
+    let mut names = (1u64..).map(|n| home.snapshots().join(format!("aside-{number}.{n}")));
+    names.find(|path| fs::symlink_metadata(path).is_err()).unwrap_or_default()
 }
 
 /// The manifest of a complete snapshot.
@@ -212,6 +225,22 @@ mod tests {
         assert!(matches!(restore(&home, 1, 0), Err(StateError::Different(_))));
         assert!(!home.state(3).exists());
         assert!(matches!(restore(&home, 7, 0), Err(StateError::NoSnapshot(7))));
+    }
+
+    #[test]
+    fn a_complete_snapshot_is_kept_aside_while_a_migration_is_unfinished() {
+        let (_dir, home) = home();
+        complete(&home, 1, 1, 0, None).unwrap();
+        marker::set(&home, 1, &"2.0.0".parse().unwrap()).unwrap();
+        fs::write(home.state(1).join("new"), "schema 2").unwrap();
+        for _ in 0..2 {
+            complete(&home, 1, 1, 0, None).unwrap();
+        }
+        prune(&home, 1).unwrap();
+        let good = home.snapshots().join("aside-1.1/tree");
+        assert_eq!(fs::read(good.join("inner/file")).unwrap(), b"precious");
+        assert!(!good.join("new").exists() && home.snapshots().join("aside-1.2/tree/new").exists());
+        assert!(home.snapshot(1).join("tree/new").exists());
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::sockets::Sockets;
 use super::{Limits, log};
 use crate::Home;
 use crate::generation::Generation;
+use crate::trust_store::chain;
 
 /// What can happen.
 #[derive(Debug)]
@@ -55,6 +56,8 @@ pub(super) struct Core<'a> {
     starts: u64,
     waiting: VecDeque<Waiting>,
     ending: bool,
+    /// What is wrong with the log, told once.
+    log_trouble: Option<String>,
 }
 
 struct Running {
@@ -64,6 +67,8 @@ struct Running {
     began: Instant,
     ready: bool,
     main_ended: bool,
+    /// Whether a supervisor after this one would know of it.
+    noted: bool,
     /// Set once TERM was sent.
     stop: Option<Instant>,
     notify: NotifySocket,
@@ -105,6 +110,7 @@ impl<'a> Core<'a> {
             starts: 0,
             waiting: VecDeque::new(),
             ending: false,
+            log_trouble: None,
         }
     }
 
@@ -157,7 +163,19 @@ impl<'a> Core<'a> {
             }
         }
         self.answer_late(now);
-        let _next_time = log::rotate(&self.home.node_log(), self.limits.log_bytes);
+        self.note();
+        self.rotate_log();
+    }
+
+    /// Tells the trouble with the log when it begins; the node is never disturbed by it.
+    fn rotate_log(&mut self) {
+        let rotated = log::rotate(&self.home.node_log(), self.limits.log_bytes);
+        let trouble = rotated.err().map(|error| chain(&error));
+        if let Some(text) = trouble.as_ref().filter(|text| self.log_trouble.as_ref() != Some(text))
+        {
+            (self.tell)(&format!("the node's log cannot be kept within its bounds: {text}"));
+        }
+        self.log_trouble = trouble;
     }
 
     fn kill_timer(&self) -> Option<(Instant, Duration)> {

@@ -10,8 +10,9 @@ use std::process::{Command, Stdio};
 
 use command_fds::{CommandFdExt, FdMapping};
 
-use super::{SuperviseError, log};
+use super::SuperviseError;
 use crate::Home;
+use crate::durable;
 use crate::generation::Generation;
 
 /// The hidden verb that sets `LISTEN_PID` and becomes the node.
@@ -31,7 +32,7 @@ pub(super) fn spawn(
     lock: OwnedFd,
     notify: &Path,
 ) -> Result<i32, SuperviseError> {
-    let output = log::open(&home.node_log())?;
+    let output = durable::append_to(&home.node_log())?;
     let errors = output
         .try_clone()
         .map_err(|source| SuperviseError::System { what: "open the node's log", source })?;
@@ -84,7 +85,7 @@ pub fn exec(words: &[OsString]) -> io::Error {
 /// Somebody else has it, or the disk fails.
 pub fn lock_state(home: &Home) -> Result<File, SuperviseError> {
     let path = home.state_lock();
-    let file = log::open(&path)?;
+    let file = durable::append_to(&path)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(SuperviseError::StateInUse(path)),

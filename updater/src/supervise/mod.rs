@@ -9,7 +9,8 @@
 //!   schemas, and no version that could be started knows it.
 //!
 //! The node lives and dies with the supervisor: TERM to one is TERM to both. A supervisor that was killed
-//! leaves the node running; the next one finds it by pid and start time, stops it and starts `current`.
+//! leaves the node running; the next one finds it by pid and start time, or by the lock that it holds, stops it and
+//! starts `current`.
 //! `NODE/run/state.lock` is held through an open file that every process of the node inherits, so that nobody
 //! else writes the state while any of them lives.
 

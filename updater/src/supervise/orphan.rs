@@ -1,12 +1,15 @@
-//! A node that outlived its supervisor: found by pid and start time, stopped before another one is started.
+//! A node that outlived its supervisor: found by pid and start time, or by the state's lock, which it holds; stopped
+//! before another one is started.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
-use super::{Limits, SuperviseError, process};
+use super::process::{self, Stat};
+use super::{Limits, SuperviseError};
 use crate::Home;
 use crate::durable::{self, DiskError};
 
@@ -32,49 +35,69 @@ impl NodeFile {
     pub(super) fn write(&self, home: &Home) -> Result<(), DiskError> {
         let bytes = serde_json::to_vec(self)
             .map_err(|error| DiskError::new("write", &path(home), error.into()))?;
-        durable::write(&path(home), &bytes)
+        durable::write_private(&path(home), &bytes)
     }
 
-    /// What an earlier supervisor left; a damaged file is as good as none.
-    pub(super) fn read(home: &Home) -> Result<Option<Self>, DiskError> {
-        let bytes = durable::read(&path(home), 1 << 16)?;
-        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    /// Whether its numbers still name what was noted.
+    fn is_ours(&self) -> bool {
+        // While any member of the group lives, its number names no other group.
+        let other = process::stat(self.pid).is_some_and(|stat| stat.start != self.start);
+        self.boot == process::boot_id() && !other
+    }
+
+    /// What an earlier supervisor left; one that cannot be read is as good as none.
+    pub(super) fn read(home: &Home) -> Option<Self> {
+        let bytes = durable::read(&path(home), 1 << 16).ok()??;
+        serde_json::from_slice(&bytes).ok()
     }
 }
 
-/// Stops what an earlier supervisor left running, with all its processes. TERM, grace, and KILL only after the
-/// operator's limit.
-pub(super) fn stop(node: &NodeFile, limits: Limits) -> Result<(), SuperviseError> {
-    if node.boot != process::boot_id() {
-        return Ok(());
-    }
-    // While any member of the group lives, its number names no other group.
-    let main = process::stat(node.pid);
-    if main.as_ref().is_some_and(|stat| stat.start != node.start) {
-        return Ok(());
-    }
-    let left = || process::tree_with_root(node.pid, Some(node.pid));
+/// Stops what an earlier supervisor left running, with all its processes: what was noted, and whoever holds the
+/// state's lock as a node does. A note may be missing: it was written to a disk that can be full. TERM, `grace`, and
+/// KILL only after the operator's limit.
+pub(super) fn stop(
+    home: &Home,
+    note: Option<&NodeFile>,
+    grace: u32,
+    limits: Limits,
+) -> Result<(), SuperviseError> {
     let began = Instant::now();
-    let mut told = false;
+    let mut told: Vec<Stat> = Vec::new();
     loop {
-        let processes = left();
-        if processes.is_empty() {
-            return Ok(());
-        }
-        if !told {
-            process::signal(&processes, Signal::SIGTERM);
-            process::signal(&processes, Signal::SIGCONT);
-            told = true;
-        }
+        let processes = left(home, note);
+        let Some(first) = processes.first() else { return Ok(()) };
+        let fresh: Vec<_> = processes.iter().filter(|p| !is_in(&told, p)).cloned().collect();
+        process::signal(&fresh, Signal::SIGTERM);
+        process::signal(&fresh, Signal::SIGCONT);
+        told.extend(fresh);
         match limits.kill_after {
             Some(limit) if began.elapsed() > limit => {
                 process::signal(&processes, Signal::SIGKILL);
             }
-            None if began.elapsed() > Duration::from_secs(u64::from(node.stop_grace) * 10) => {
-                return Err(SuperviseError::Orphan { pid: node.pid });
+            None if began.elapsed() > Duration::from_secs(u64::from(grace) * 10) => {
+                return Err(SuperviseError::Orphan { pid: first.pid });
             }
             _ => {}
         }
         process::breathe();
     }
+}
+
+fn is_in(told: &[Stat], process: &Stat) -> bool {
+    told.iter().any(|known| (known.pid, known.start) == (process.pid, process.start))
+}
+
+fn left(home: &Home, note: Option<&NodeFile>) -> Vec<Stat> {
+    let noted = note.filter(|node| node.is_ours()).map(|node| (node.pid, node.pid));
+    let socket = [b"NOTIFY_SOCKET=", home.run().as_os_str().as_bytes(), b"/notify-"].concat();
+    let holders = process::holders(&home.state_lock()).into_iter();
+    // The agent holds that lock too, and its migrations: only a node was given a socket of the supervisor's.
+    let nodes = holders.filter(|holder| process::has_variable(holder.pid, &socket));
+    let roots = noted.into_iter().chain(nodes.map(|node| (node.pid, node.group)));
+    let mut found: Vec<Stat> = Vec::new();
+    for (root, group) in roots {
+        let tree = process::tree_with_root(root, Some(group));
+        found.extend(tree.into_iter().filter(|p| !is_in(&found, p)).collect::<Vec<_>>());
+    }
+    found
 }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -79,6 +81,27 @@ pub(super) fn tree_with_root(root: i32, group: Option<i32>) -> Vec<Stat> {
         found.extend(stat(root).filter(|process| !matches!(process.state, 'Z' | 'X')));
     }
     found
+}
+
+/// Every process but this one that has `file` open, as far as this user may look.
+pub(super) fn holders(file: &Path) -> Vec<Stat> {
+    let Ok(wanted) = fs::metadata(file) else { return Vec::new() };
+    let myself = std::process::id().cast_signed();
+    let holds = |pid: i32| {
+        let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+        descriptors.flatten().any(|descriptor| {
+            fs::metadata(descriptor.path())
+                .is_ok_and(|it| (it.dev(), it.ino()) == (wanted.dev(), wanted.ino()))
+        })
+    };
+    let living = |stat: &Stat| stat.pid != myself && !matches!(stat.state, 'Z' | 'X');
+    all().into_iter().filter(|stat| living(stat) && holds(stat.pid)).collect()
+}
+
+/// Whether a process was started with an environment variable that begins like this.
+pub(super) fn has_variable(pid: i32, beginning: &[u8]) -> bool {
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment.split(|byte| *byte == 0).any(|variable| variable.starts_with(beginning))
 }
 
 /// Sends a signal to each; one that ended meanwhile is no error.

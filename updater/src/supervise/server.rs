@@ -16,8 +16,9 @@ use super::core::{Core, Event};
 use super::orphan::{self, NodeFile};
 use super::protocol::{MAX_LINE, Reply, Request};
 use super::sockets::Sockets;
-use super::{Limits, SuperviseError, log};
+use super::{Limits, SuperviseError};
 use crate::Home;
+use crate::durable;
 use crate::generation::Generation;
 
 /// An asker that says nothing for this long is hung up on.
@@ -42,12 +43,11 @@ pub fn run(home: &Home, limits: Limits, tell: &mut dyn FnMut(&str)) -> Result<()
         |what| move |errno: nix::Error| SuperviseError::System { what, source: errno.into() };
     set_child_subreaper(true).map_err(system("adopt the node's children"))?;
 
-    let left = NodeFile::read(home)?;
-    if let Some(node) = &left {
-        orphan::stop(node, limits)?;
-    }
+    let left = NodeFile::read(home);
     let generation = Generation::current(home)?
         .ok_or_else(|| SuperviseError::NothingInstalled(home.current()))?;
+    let grace = left.as_ref().map_or(generation.launch.stop_grace, |node| node.stop_grace);
+    orphan::stop(home, left.as_ref(), grace, limits)?;
     let mut sockets = Sockets::default();
     sockets.open(&generation.launch.listen)?;
     for (name, address) in sockets.list() {
@@ -60,7 +60,7 @@ pub fn run(home: &Home, limits: Limits, tell: &mut dyn FnMut(&str)) -> Result<()
 }
 
 fn only_one(home: &Home) -> Result<File, SuperviseError> {
-    let file = log::open(&home.run().join("supervisor.lock"))?;
+    let file = durable::append_to(&home.run().join("supervisor.lock"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(fs::TryLockError::WouldBlock) => Err(SuperviseError::Busy(home.path().to_owned())),

@@ -19,6 +19,9 @@ use crate::machine::Moment;
 /// How long a lease lasts when it is not renewed.
 pub const TIME: Duration = Duration::from_mins(5);
 
+/// How long another node's small write is waited for.
+const LONGEST_LOCK: Duration = Duration::from_secs(2);
+
 /// A lease that cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
@@ -137,8 +140,8 @@ impl Lease {
     fn lock(&self) -> Result<File, DiskError> {
         let path = self.path.with_extension("lock");
         let file = File::options().append(true).create(true).open(&path).on_disk("open", &path)?;
-        // Held for the time of one small write.
-        file.lock().on_disk("lock", &path)?;
+        // Held for the time of one small write; but whoever may open it may lock it.
+        durable::lock_within(&file, LONGEST_LOCK).on_disk("lock", &path)?;
         Ok(file)
     }
 
@@ -163,7 +166,22 @@ mod tests {
 
     fn at(seconds: u64) -> Moment {
         let wall = jiff::Timestamp::from_second(i64::try_from(seconds).unwrap()).unwrap();
-        Moment { wall, boot: "b".into(), boot_ms: seconds * 1000 }
+        Moment::new(wall, "b", seconds * 1000)
+    }
+
+    #[test]
+    fn a_lock_that_somebody_else_keeps_for_ever_hangs_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lease.json");
+        let theirs = durable::append_to(&path.with_extension("lock")).unwrap();
+        theirs.lock().unwrap();
+        let lease = Lease::new(&path, "a");
+        let failed = lease.take(&at(0));
+        assert!(
+            matches!(failed, Err(LeaseError::Disk(e)) if e.kind() == std::io::ErrorKind::TimedOut)
+        );
+        drop(theirs);
+        lease.take(&at(0)).unwrap();
     }
 
     #[test]

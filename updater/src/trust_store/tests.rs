@@ -1,7 +1,8 @@
 //! Several mirrors, roll-backs, and roots of others.
 
 use super::*;
-use crate::fixture::{PRODUCT, Repository as Fixture};
+use crate::fixture::{PRODUCT, Person, Repository as Fixture};
+use countersign_metadata::statement::Outcome;
 use serde_json::json;
 
 fn node(urls: &[String], fixture: &Fixture) -> (tempfile::TempDir, Home, Config) {
@@ -75,4 +76,55 @@ fn a_root_of_another_repository_trusts_nothing() {
     durable::write(&home.pinned_root(), b"{}").unwrap();
     let error = refresh(&home, &config, Timestamp::now()).unwrap_err();
     assert!(matches!(error, TrustStoreError::Root { .. }));
+}
+
+/// A repository with 2.0.0, reproduced by alice, and a node that demands that.
+fn reproduced() -> (Fixture, Sha256, tempfile::TempDir, Home, Config) {
+    let mut fixture = Fixture::new();
+    let release = fixture.add("2.0.0", &[("bin/node*", "x")], json!({}));
+    fixture.publish(2);
+    fixture.attest(&release, &fixture.keyholders[0], Outcome::Reproduced);
+    fixture.attest(&release, &Person::new(9, "stranger"), Outcome::Reproduced);
+    let (dir, home, _) = node(&[fixture.url()], &fixture);
+    let config = policy(&home, &fixture.url());
+    (fixture, release.artifact.sha256, dir, home, config)
+}
+
+fn policy(home: &Home, url: &str) -> Config {
+    let more = "[policy]\nreproducers = 1";
+    let text = format!("product = \"{PRODUCT}\"\nrepositories = [{url:?}]\n{more}");
+    Config::from_text(&text, home.config_file()).unwrap()
+}
+
+#[test]
+fn an_error_while_attestations_are_fetched_is_never_nobody_reproduced_it() {
+    let (fixture, artifact, _dir, home, config) = reproduced();
+    let index = fixture.dir.path().join(layout::attestation_index(&artifact));
+    let bytes = fs::read(&index).unwrap();
+    // Longer than is read: an answer, and not an index.
+    fs::File::create(&index).unwrap().set_len(limit::ATTESTATION + 1).unwrap();
+    let error = refresh(&home, &config, Timestamp::now()).unwrap_err();
+    assert!(error.to_string().contains("attestations"), "{error}");
+    fs::write(&index, bytes).unwrap();
+    let found = refresh(&home, &config, Timestamp::now()).unwrap();
+    assert_eq!(found.reproduced[&artifact].len(), 2);
+}
+
+#[test]
+fn a_verdict_that_was_verified_once_counts_after_the_mirror_hides_it() {
+    let (fixture, artifact, _dir, home, config) = reproduced();
+    let alice = fixture.keyholders[0].key;
+    refresh(&home, &config, Timestamp::now()).unwrap();
+    fs::remove_file(fixture.dir.path().join(layout::attestation_index(&artifact))).unwrap();
+    let found = refresh(&home, &config, Timestamp::now()).unwrap();
+    assert_eq!(found.reproduced[&artifact], BTreeSet::from([alice]), "strangers are not kept");
+    let kept = kept_reproducers(&home, &found.releases).unwrap();
+    assert_eq!(kept, found.reproduced);
+
+    // What is kept is verified again: a forged file counts for nothing.
+    let file = home.trust().join(format!("{artifact}.verdicts"));
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replacen("sig", "gis", 1)).unwrap();
+    let found = refresh(&home, &config, Timestamp::now()).unwrap();
+    assert!(found.reproduced[&artifact].is_empty());
 }

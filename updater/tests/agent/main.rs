@@ -12,8 +12,10 @@ mod node;
 use std::path::Path;
 use std::process::ExitCode;
 
+use countersign_metadata::Sha256;
 use countersign_updater::machine::state::Restarted;
-use countersign_updater::machine::{Effect, State};
+use countersign_updater::machine::{Effect, Ledger, State};
+use countersign_updater::supervise::Phase;
 use libtest_mimic::{Arguments, Trial};
 
 use clients::Clients;
@@ -24,7 +26,7 @@ fn main() -> ExitCode {
     if let Some(exit) = node::die_if_asked() {
         return exit;
     }
-    let tests: [(&str, fn()); 10] = [
+    let tests: [(&str, fn()); 16] = [
         ("a_release_is_swapped_in_under_load_and_every_acknowledged_write_is_there", swaps),
         ("a_release_that_crashes_is_rolled_back_with_every_write", crashes),
         ("a_release_that_is_sick_only_in_the_live_node_is_rolled_back", sick),
@@ -32,6 +34,12 @@ fn main() -> ExitCode {
         ("a_barred_way_back_restores_the_snapshot_and_keeps_the_newer_state_aside", barred),
         ("a_delay_survives_restarts_and_apply_ends_it", held),
         ("a_release_waits_until_the_operator_applies_it", manual),
+        ("a_disk_that_fills_in_mid_swap_does_not_keep_the_node_down", full),
+        ("a_staged_release_that_was_changed_during_its_delay_is_staged_again", changed_in_store),
+        ("nothing_is_swapped_in_while_the_old_version_cannot_be_gone_back_to", no_way_back),
+        ("a_migration_that_leaves_a_daemon_behind_leaves_no_lock_behind", daemon),
+        ("a_journal_moved_aside_in_mid_migration_starts_and_overwrites_nothing", journal_aside),
+        ("a_release_that_cannot_be_fetched_ends_an_apply", unfetchable),
         ("what_is_refused_has_its_exit_code", exits),
         ("an_agent_killed_at_any_step_of_the_swap_ends_in_the_new_version", killed_forward),
         ("an_agent_killed_at_any_step_of_the_roll_back_ends_in_the_old_version", killed_backward),
@@ -145,6 +153,114 @@ fn manual() {
     assert_eq!(node.state().name(), "Held");
     assert_eq!(node.program(&["apply"]), 0);
     assert_eq!(node.state().name(), "Committed");
+    supervisor.terminate();
+}
+
+fn full() {
+    let mut node = Node::new();
+    let mut supervisor = node.supervise();
+    clients::put(node.address, "before").unwrap();
+    let pid = node.status().pid;
+    node.publish("2.0.0", 2, "");
+    let mut agent = node.run_on_a_disk_that_fills();
+    // Sooner than the hold runs out, and the agent is there all the while.
+    clients::until(|| {
+        let status = node.status();
+        status.phase == Phase::Ready && status.pid != pid
+    });
+    assert_eq!(agent.try_wait().unwrap(), None);
+    clients::put(node.address, "meanwhile").unwrap();
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    assert_eq!(node.run().name(), "Committed", "there is room again");
+    assert_eq!(node.words(), ["before", "meanwhile"]);
+    supervisor.terminate();
+}
+
+/// A node with version 2.0.0 in its delay.
+fn waiting() -> (Node, node::Supervisor, Sha256) {
+    let mut node = Node::with("delay = \"1h..9h\"\n");
+    let supervisor = node.supervise();
+    node.publish("2.0.0", 2, "");
+    assert_eq!(node.program(&["run", "--once"]), 0);
+    let artifact = node.state().candidate().unwrap().artifact;
+    (node, supervisor, artifact)
+}
+
+fn changed_in_store() {
+    let (node, mut supervisor, artifact) = waiting();
+    let path = node.damage(&artifact);
+    assert_eq!(node.program(&["apply"]), 0);
+    assert_eq!(node.state().name(), "Committed");
+    assert!(std::fs::read_to_string(path).unwrap().contains("perl"), "as it was signed");
+    supervisor.terminate();
+}
+
+fn no_way_back() {
+    let (node, mut supervisor, _) = waiting();
+    node.damage(&node.current().binary);
+    assert_eq!(node.program(&["apply"]), 1);
+    assert_eq!(node.state().name(), "Held");
+    let trouble = Ledger::of(&node.records()).trouble.unwrap();
+    assert!(trouble.reason.contains("damaged"), "{}", trouble.reason);
+    clients::put(node.address, "meanwhile").unwrap();
+    supervisor.terminate();
+}
+
+fn daemon() {
+    let mut node = Node::new();
+    let mut supervisor = node.supervise();
+    clients::put(node.address, "before").unwrap();
+    node.publish("2.0.0", 2, "leaves-daemon");
+    assert_eq!(node.run().name(), "Committed");
+    // Its backward migration leaves one too.
+    node.publish("3.0.0", 1, "leaves-daemon sick-live");
+    node.rolled_back();
+    assert_eq!(node.words(), ["before"]);
+    supervisor.terminate();
+}
+
+fn journal_aside() {
+    let mut once = Node::new();
+    let mut supervisor = once.supervise();
+    once.publish("2.0.0", 2, "");
+    once.run();
+    supervisor.terminate();
+    let migrate = once.records().iter().rposition(|r| r.effect == Effect::Migrate).unwrap();
+
+    let mut node = Node::new();
+    let mut supervisor = node.supervise();
+    clients::put(node.address, "before").unwrap();
+    node.publish("2.0.0", 2, "");
+    assert!(node.run_and_die(migrate));
+    let manifest = node.home.snapshot(1).join("manifest.json");
+    let snapshot = std::fs::read(&manifest).unwrap();
+    let (journal, aside) = (node.home.journal(), node.home.path().join("aside"));
+    std::fs::rename(&journal, &aside).unwrap();
+    assert_eq!(node.run().name(), "Idle");
+    assert_eq!(node.records(), [], "nothing was begun");
+    assert_eq!(std::fs::read(&manifest).unwrap(), snapshot);
+    assert_eq!(node.current().version.to_string(), "1.0.0");
+    assert_ne!(node.status().phase, Phase::Ready);
+    std::fs::rename(&aside, &journal).unwrap();
+    assert_eq!(node.run().name(), "Committed");
+    assert_eq!(node.words(), ["before"]);
+    supervisor.terminate();
+}
+
+fn unfetchable() {
+    let mut node = Node::with("delay = \"0s..300ms\"\nattempts = 1\n");
+    let mut supervisor = node.supervise();
+    node.publish("2.0.0", 1, "");
+    node.hide_artifacts();
+    assert_eq!(node.program(&["run", "--until-idle"]), 1);
+    for tries in 2..4 {
+        clients::until(|| {
+            assert_eq!(node.program(&["apply"]), 1);
+            let ledger = Ledger::of(&node.records());
+            ledger.attempts.values().next().unwrap().count == tries
+        });
+    }
     supervisor.terminate();
 }
 

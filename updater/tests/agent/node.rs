@@ -2,15 +2,19 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
+use countersign_metadata::Sha256;
 use countersign_updater::agent::{self, Options};
 use countersign_updater::generation::Generation;
 use countersign_updater::machine::state::Undo;
 use countersign_updater::machine::{Effect, Ledger, Record, State, Until, Witness, journal};
-use countersign_updater::supervise::{Client, Phase};
+use countersign_updater::supervise::{Client, Phase, Status};
 use countersign_updater::{Home, doctor};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
@@ -22,6 +26,8 @@ use crate::program;
 /// Set for a life that is to end: the node directory, and at which moment.
 const NODE: &str = "COUNTERSIGN_TEST_NODE";
 const MOMENT: &str = "COUNTERSIGN_TEST_MOMENT";
+/// The moment of a life whose disk is full once the node has stopped.
+const FULL: &str = "full";
 
 /// A node, installed at version 1.0.0 with schema 1.
 pub(crate) struct Node {
@@ -38,7 +44,13 @@ fn options() -> Options {
 /// In a life that is to end: runs the agent and kills this process.
 pub(crate) fn die_if_asked() -> Option<ExitCode> {
     let home = Home::open(std::env::var_os(NODE)?.as_ref()).unwrap();
-    let left = std::env::var(MOMENT).unwrap().parse().unwrap();
+    let moment = std::env::var(MOMENT).unwrap();
+    if moment == FULL {
+        let options = Options { until: Until::Stopped, ..options() };
+        agent::run(&home, options, &mut Fills).unwrap();
+        return Some(ExitCode::SUCCESS);
+    }
+    let left = moment.parse().unwrap();
     agent::run(&home, options(), &mut Dies { left }).unwrap();
     Some(ExitCode::SUCCESS)
 }
@@ -63,6 +75,21 @@ impl Witness for Dies {
 
     fn after(&mut self, _effect: Effect) {
         self.moment();
+    }
+}
+
+/// Fills the disk, as far as this process can tell, when the node has stopped.
+struct Fills;
+
+impl Witness for Fills {
+    fn after(&mut self, effect: Effect) {
+        if effect == Effect::Stop {
+            // Without a handler the signal that comes with the error would end this process.
+            let heard = std::sync::Arc::default();
+            signal_hook::flag::register(Signal::SIGXFSZ as i32, heard).unwrap();
+            let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
+            setrlimit(Resource::RLIMIT_FSIZE, 0, hard).unwrap();
+        }
     }
 }
 
@@ -171,6 +198,43 @@ impl Node {
         let told = String::from_utf8_lossy(&ended.stderr);
         assert!(ended.status.success() || ended.status.code().is_none(), "{told}");
         !ended.status.success()
+    }
+
+    /// A life of the agent that never ends by itself, on a disk that is full from the moment the node has stopped.
+    pub(crate) fn run_on_a_disk_that_fills(&self) -> Child {
+        Command::new(std::env::current_exe().unwrap())
+            .env(NODE, self.home.path())
+            .env(MOMENT, FULL)
+            .spawn()
+            .unwrap()
+    }
+
+    /// How the supervisor sees the node.
+    pub(crate) fn status(&self) -> Status {
+        Client::new(&self.home).status().unwrap()
+    }
+
+    /// Takes the artifacts away, and leaves what is signed.
+    pub(crate) fn hide_artifacts(&self) {
+        let mut open = vec![self.repository.dir.path().to_owned()];
+        while let Some(dir) = open.pop() {
+            for path in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+                if path.is_dir() {
+                    open.push(path);
+                } else if path.to_string_lossy().ends_with(".tar.zst") {
+                    fs::remove_file(path).unwrap();
+                }
+            }
+        }
+    }
+
+    /// Overwrites the program of a staged release. Returns its path.
+    pub(crate) fn damage(&self, artifact: &Sha256) -> PathBuf {
+        let path = self.home.stored(artifact).join("tree/bin/node");
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "#!/bin/sh\nexit 1\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o555)).unwrap();
+        path
     }
 
     /// A life of the agent that ends with the old version, which is ready.

@@ -10,7 +10,7 @@ use countersign_updater::machine::{Candidate, Effect, Ledger, Moment, State};
 
 fn moment(seconds: u64) -> Moment {
     let wall = jiff::Timestamp::from_second(i64::try_from(seconds).unwrap()).unwrap();
-    Moment { wall, boot: "b".into(), boot_ms: seconds * 1000 }
+    Moment::new(wall, "b", seconds * 1000)
 }
 
 fn candidate() -> Candidate {
@@ -19,6 +19,7 @@ fn candidate() -> Candidate {
         version: "2.0.0".parse().unwrap(),
         path: "p/2.0.0/p.tar.zst".into(),
         areas: BTreeMap::new(),
+        asked: false,
     }
 }
 
@@ -119,4 +120,20 @@ fn an_intent_without_its_outcome_is_pending_and_the_outcome_settles_it() {
     fs::remove_file(&path).unwrap();
     write(&path, 2);
     assert_eq!(Ledger::of(&read(&path).unwrap().records).pending, None);
+}
+
+#[test]
+fn a_journal_that_is_too_long_is_refused_by_name_and_never_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.jsonl");
+    write(&path, 3);
+    let whole = fs::metadata(&path).unwrap().len();
+    let long = (256 << 20) + 1;
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(long).unwrap();
+    assert!(matches!(Journal::open(&path), Err(JournalError::Full { .. })));
+    assert!(matches!(read(&path), Err(JournalError::Full { .. })));
+    assert_eq!(fs::metadata(&path).unwrap().len(), long);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing was torn off");
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(whole).unwrap();
+    assert_eq!(Journal::open(&path).unwrap().1.len(), 3);
 }

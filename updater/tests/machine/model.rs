@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use countersign_metadata::Sha256;
 use countersign_updater::hold::Hold;
-use countersign_updater::machine::facts::{Current, Health, Node, Offer};
+use countersign_updater::machine::facts::{Apply, Current, Health, Node, Offer};
 use countersign_updater::machine::state::{Progress, Undo};
 use countersign_updater::machine::{
-    Blame, Candidate, Effect, Facts, Ledger, Moment, Outcome, Rules, State, World,
+    Blame, Candidate, Effect, Facts, Ledger, Moment, Outcome, Rules, State, Swap, World,
 };
 
 /// The schema of a data directory; `Between` after a migration that did not come to its end.
@@ -45,6 +45,12 @@ pub(crate) struct Model {
     pub(crate) withdrawn: bool,
     /// Ask the process to end.
     pub(crate) told: bool,
+    /// The operator's request, until the journal has it.
+    pub(crate) applies: bool,
+    /// The disk is full.
+    pub(crate) full: bool,
+    /// How many hold-offs were drawn.
+    pub(crate) draws: u64,
 }
 
 /// The simulated process.
@@ -52,12 +58,14 @@ pub(crate) struct Model {
 pub(crate) enum Seen {
     Held,
     Down,
+    /// Started, and never ready.
+    Hung(u64),
     Up(u64),
 }
 
 pub(crate) fn moment(seconds: u64) -> Moment {
     let wall = jiff::Timestamp::from_second(i64::try_from(seconds).unwrap()).unwrap();
-    Moment { wall, boot: "b".into(), boot_ms: seconds * 1000 }
+    Moment::new(wall, "b", seconds * 1000)
 }
 
 pub(crate) fn rules() -> Rules {
@@ -68,6 +76,7 @@ pub(crate) fn rules() -> Rules {
         probation: Duration::ZERO,
         crashes: 3,
         patience: Duration::ZERO,
+        ready: Duration::from_secs(60),
     }
 }
 
@@ -77,6 +86,7 @@ pub(crate) fn candidate(migrates: bool) -> Candidate {
         version: "2.0.0".parse().unwrap(),
         path: "p/2.0.0/p.tar.zst".into(),
         areas: areas(if migrates { 2 } else { 1 }),
+        asked: false,
     }
 }
 
@@ -102,6 +112,9 @@ impl Model {
             fail: BTreeMap::new(),
             withdrawn: false,
             told: false,
+            applies: false,
+            full: false,
+            draws: 0,
         }
     }
 
@@ -159,11 +172,23 @@ impl Model {
             node: match self.node {
                 Seen::Held => Node::Held,
                 Seen::Down => Node::Down { reason: "barred".into(), crashes: self.crashes },
+                Seen::Hung(generation) => Node::Starting { generation, crashes: self.crashes },
                 Seen::Up(generation) => Node::Up { generation, crashes: self.crashes },
             },
-            barred: self.marker == Some(self.current),
+            barred: (self.marker == Some(self.current)).then(|| "between two schemas".into()),
             lease_taken: None,
-            apply: None,
+            apply: (self.applies && !ledger.state.candidate().is_some_and(|c| c.asked))
+                .then_some(Apply::Next),
+            unready: match self.node {
+                Seen::Up(_) => Duration::ZERO,
+                _ => Duration::from_secs(61),
+            },
+            lacking: self.full.then(|| "the disk is full".into()),
+            hold: ledger
+                .state
+                .candidate()
+                .and_then(|candidate| ledger.holds.get(&candidate.artifact))
+                .cloned(),
             health: match (&ledger.state, self.healthy) {
                 (State::Probation { .. }, false) if self.runs_new() => {
                     Health::Bad { lasting: Duration::from_secs(9), reason: "503".into() }
@@ -175,7 +200,7 @@ impl Model {
     }
 
     /// Does what the effect does, or, if it is to fail, half of it.
-    pub(crate) fn perform(&mut self, effect: Effect, state: &State) -> Outcome {
+    pub(crate) fn perform(&mut self, effect: Effect, state: &State, facts: &Facts) -> Outcome {
         let fails = match self.fail.get_mut(&effect) {
             Some((left @ 1.., by_release)) => {
                 *left -= 1;
@@ -193,17 +218,25 @@ impl Model {
             }
             if effect == Effect::Start && blame == Blame::Release {
                 // It is started all the same, and is not ready.
-                self.marker = None;
+                self.lift_bar(state);
                 self.start();
             }
             return Outcome::Failed { blame, reason: format!("{effect} fails") };
         }
         match effect {
-            Effect::Announce => return Outcome::Candidate(candidate(self.migrates)),
+            Effect::Announce => {
+                let asked = facts.apply.is_some();
+                self.applies &= !asked;
+                return Outcome::Candidate(Candidate { asked, ..candidate(self.migrates) });
+            }
             Effect::Fetch | Effect::Stage | Effect::CopyState | Effect::Withdraw => {}
             Effect::Shadow => return Outcome::Report(Sha256::of(b"report")),
             Effect::DrawHold => {
-                return Outcome::Hold(Hold { delay_ms: 5, not_before: moment(5) });
+                if let Some(hold) = &facts.hold {
+                    return Outcome::Hold(hold.clone());
+                }
+                self.draws += 1;
+                return Outcome::Hold(Hold { delay_ms: self.draws, not_before: moment(5) });
             }
             Effect::Lease => {
                 self.leased = true;
@@ -214,7 +247,7 @@ impl Model {
             Effect::Stop => self.node = Seen::Held,
             Effect::Snapshot => {
                 assert_eq!(self.node, Seen::Held, "a snapshot of a moving state");
-                assert_eq!(self.marker, None, "a snapshot between two schemas");
+                assert_ne!(self.marker, Some(self.current), "a snapshot between two schemas");
                 self.snapshot = Some(self.data[&self.generations[&self.current].1]);
                 self.snapshot_is_old = false;
                 return Outcome::Snapshot(self.current);
@@ -225,7 +258,7 @@ impl Model {
                 return Outcome::Generation(self.point_to(true, swap.unwrap().data));
             }
             Effect::Start => {
-                self.marker = None;
+                self.lift_bar(state);
                 self.start();
                 return Outcome::Ready(moment(0));
             }
@@ -252,6 +285,12 @@ impl Model {
             Effect::Conclude => self.leased = false,
         }
         Outcome::Done
+    }
+
+    fn lift_bar(&mut self, state: &State) {
+        let settled = state.swap().is_some_and(Swap::settled);
+        assert!(self.marker != Some(self.current) || settled, "a bar was lifted: {self:?}");
+        self.marker = None;
     }
 
     fn migrate(&mut self, state: &State) -> Outcome {
@@ -318,8 +357,8 @@ impl World for Model {
         Ok(self.facts(ledger))
     }
 
-    fn act(&mut self, effect: Effect, state: &State, _facts: &Facts) -> Outcome {
-        self.perform(effect, state)
+    fn act(&mut self, effect: Effect, state: &State, facts: &Facts) -> Outcome {
+        self.perform(effect, state, facts)
     }
 
     fn pause(&mut self, _time: Duration) -> bool {

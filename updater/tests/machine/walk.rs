@@ -3,11 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::Duration;
 
 use crate::model::{Model, Seen, moment, rules};
 use countersign_updater::machine::journal::{FORMAT, Kind, Record};
 use countersign_updater::machine::{
-    Action, Blame, Effect, Ledger, Outcome, State, plan, transition,
+    Action, Blame, Effect, Facts, Ledger, Outcome, Rules, State, plan, transition,
 };
 
 #[derive(Clone)]
@@ -60,7 +61,7 @@ fn next(place: &Place, seen: &mut BTreeSet<Effect>) -> Vec<Place> {
         place
     };
     let mut worked = begun.clone();
-    let outcome = worked.world.perform(effect, &marked);
+    let outcome = worked.world.perform(effect, &marked, &facts);
     all.push(end(&worked, &outcome));
     if place.left == 0 {
         return all;
@@ -76,16 +77,22 @@ fn next(place: &Place, seen: &mut BTreeSet<Effect>) -> Vec<Place> {
     for by_release in [true, false] {
         let mut failed = begun.clone();
         failed.world.fail.insert(effect, (1, by_release));
-        let outcome = failed.world.perform(effect, &marked);
+        let outcome = failed.world.perform(effect, &marked, &facts);
         failed.world.fail.clear();
         all.push(end(&failed, &outcome));
     }
     match &place.ledger.state {
         State::Probation { .. } if place.world.node == Seen::Up(place.world.current) => {
-            for (crashes, healthy) in [(3, true), (0, false)] {
+            let (up, hung) = (place.world.node, Seen::Hung(place.world.current));
+            for (crashes, healthy, node) in [(3, true, up), (0, false, up), (1, true, hung)] {
+                if node == hung && !place.world.runs_new() {
+                    // The old version is as it was.
+                    continue;
+                }
                 let mut bad = place.clone();
                 bad.left -= 1;
                 (bad.world.crashes, bad.world.healthy) = (crashes, healthy);
+                bad.world.node = node;
                 all.push(bad);
             }
         }
@@ -135,6 +142,130 @@ fn every_path_with_three_misfortunes_ends_well_and_every_effect_is_on_one() {
     effects.extend(others);
     assert_eq!(effects, Effect::ALL.iter().copied().collect());
     assert!(places + more > 10_000, "{places} + {more} places");
+}
+
+/// The one path without further misfortunes, every place of it.
+fn alone(world: Model) -> Vec<Place> {
+    let start = Place { ledger: Ledger::default(), world, left: 0, trail: Vec::new() };
+    go_on(start)
+}
+
+fn go_on(start: Place) -> Vec<Place> {
+    let mut path = vec![start];
+    while let Some(place) = next(path.last().unwrap(), &mut BTreeSet::new()).into_iter().next() {
+        assert!(path.len() < 1000, "it goes on for ever in {}", place.ledger.state.name());
+        path.push(place);
+    }
+    path
+}
+
+#[test]
+fn a_new_version_that_crashes_once_and_then_hangs_at_its_start_is_rolled_back_and_blamed() {
+    let path = alone(Model::new(true));
+    let probation = |place: &&Place| matches!(place.ledger.state, State::Probation { .. });
+    let mut place = path.iter().find(probation).unwrap().clone();
+    (place.world.crashes, place.world.node) = (1, Seen::Hung(place.world.current));
+    let end = go_on(place).pop().unwrap();
+    let State::RolledBack { undo, .. } = &end.ledger.state else { panic!("{:?}", end.ledger) };
+    assert_eq!(undo.blame, Blame::Release);
+    assert!(undo.reason.contains("not been ready"), "{}", undo.reason);
+    end.world.check_rest(&end.ledger.state);
+}
+
+#[test]
+fn a_new_version_that_falls_ill_on_a_full_disk_is_rolled_back_and_not_known_bad() {
+    let path = alone(Model::new(true));
+    let probation = |place: &&Place| matches!(place.ledger.state, State::Probation { .. });
+    let well = path.iter().find(probation).unwrap();
+    for (crashes, healthy, node) in
+        [(3, true, well.world.node), (0, false, well.world.node), (0, true, Seen::Down)]
+    {
+        let mut place = well.clone();
+        (place.world.crashes, place.world.healthy, place.world.node) = (crashes, healthy, node);
+        // A node that its supervisor could not even start says nothing about the release.
+        place.world.full = node != Seen::Down;
+        let mut path = vec![place];
+        while !path.last().unwrap().ledger.state.is_rest() {
+            path.push(next(path.last().unwrap(), &mut BTreeSet::new()).remove(0));
+        }
+        let end = path.pop().unwrap();
+        let State::RolledBack { undo, .. } = &end.ledger.state else { panic!("{:?}", end.ledger) };
+        assert_eq!(undo.blame, Blame::World, "{}", undo.reason);
+        assert!(end.ledger.bad.is_empty() && end.ledger.attempts.len() == 1);
+    }
+}
+
+#[test]
+fn a_backward_migration_that_fails_by_the_worlds_fault_is_tried_again_and_keeps_every_write() {
+    let mut world = Model { healthy: false, ..Model::new(true) };
+    world.fail.insert(Effect::MigrateBack, (3, false));
+    let path = alone(world);
+    let end = path.last().unwrap();
+    let State::RolledBack { undo, .. } = &end.ledger.state else { panic!("{:?}", end.ledger) };
+    assert_eq!((&undo.stuck, undo.restored), (&None, None));
+    end.world.check_rest(&end.ledger.state);
+}
+
+#[test]
+fn a_journal_that_is_moved_aside_at_any_step_lets_nothing_start_or_change_between_two_schemas() {
+    let mut barred = 0;
+    let sick = Model { healthy: false, ..Model::new(true) };
+    let mut stuck = sick.clone();
+    stuck.fail.insert(Effect::MigrateBack, (1, true));
+    for place in [Model::new(true), sick, stuck].into_iter().flat_map(alone) {
+        let mut lost = place.clone();
+        lost.ledger = Ledger::default();
+        lost.world.hold_runs_out();
+        if lost.world.marker != Some(lost.world.current) {
+            continue;
+        }
+        barred += 1;
+        let facts = lost.world.facts(&lost.ledger);
+        let Action::Wait { why, .. } = plan(&lost.ledger, &facts, &rules()) else {
+            panic!("it acts on {:?}", lost.world)
+        };
+        assert_eq!(Some(why), facts.barred, "the reason is told");
+        // With the journal back, it comes to its end.
+        let end = go_on(Place { ledger: place.ledger, ..lost }).pop().unwrap();
+        end.world.check_rest(&end.ledger.state);
+    }
+    assert!(barred > 4, "{barred} places");
+}
+
+#[test]
+fn a_release_that_cannot_be_fetched_comes_to_an_end_however_often_it_is_asked_for() {
+    let mut world = Model { applies: true, ..Model::new(false) };
+    world.fail.insert(Effect::Fetch, (99, false));
+    let mut end = alone(world).pop().unwrap();
+    let tries = |place: &Place| 99 - place.world.fail[&Effect::Fetch].0;
+    assert_eq!(tries(&end), 3, "the first request was used up by the first try");
+    for more in 1..4 {
+        end.world.applies = true;
+        end = go_on(end).pop().unwrap();
+        assert_eq!(tries(&end), 3 + more, "each request is one try");
+    }
+    // Not at once: a pause remains, whoever asks.
+    end.world.applies = true;
+    let facts = Facts { now: moment(1), ..end.world.facts(&end.ledger) };
+    let patient = Rules { pause: Duration::from_secs(60), ..rules() };
+    assert!(matches!(plan(&end.ledger, &facts, &patient), Action::Wait { until: Some(_), .. }));
+}
+
+#[test]
+fn a_release_that_is_withdrawn_and_announced_again_keeps_its_first_hold_off() {
+    let path = alone(Model::new(true));
+    let held = |place: &&Place| matches!(place.ledger.state, State::Held { .. });
+    let mut place = path.iter().find(held).unwrap().clone();
+    let first = place.ledger.state.clone();
+    place.world.withdrawn = true;
+    place = go_on(place).pop().unwrap();
+    assert_eq!(place.ledger.state, State::Idle);
+    place.world.withdrawn = false;
+    let again = go_on(place);
+    assert_eq!(again.iter().find(held).unwrap().ledger.state, first);
+    let end = again.last().unwrap();
+    assert_eq!(end.world.draws, 1);
+    assert!(end.ledger.holds.is_empty(), "what is committed waits for nothing");
 }
 
 #[test]

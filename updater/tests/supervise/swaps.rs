@@ -104,7 +104,7 @@ fn a_state_between_two_schemas_is_not_started_on() {
     let second = node.generation(2, "2.0.0", &[]);
     let mut supervisor = node.supervise(&[]);
     node.client().ask(Request::Stop { hold_ms: 100 }).unwrap();
-    countersign_updater::swap::marker::set(&node.home, 1).unwrap();
+    countersign_updater::swap::marker::set(&node.home, 1, &"2.0.0".parse().unwrap()).unwrap();
     let status = node.until_status(|status| status.reason.contains("unfinished"));
     assert_eq!(status.phase, Phase::Waiting);
     node.point_to(second);
@@ -144,6 +144,78 @@ fn a_killed_supervisor_leaves_the_node_serving_and_the_next_one_takes_over() {
     assert_eq!(node.words(), ["orphaned", "adopted"]);
     second.terminate();
     assert!(get(node.address).is_err(), "the node lives and dies with its supervisor");
+}
+
+#[test]
+fn a_node_that_nobody_noted_is_found_by_the_lock_that_it_holds() {
+    let node = Tiny::new(&["--with-child"]);
+    let mut supervisor = node.supervise(&[]);
+    let old = node.client().status().unwrap().pid.unwrap();
+    supervisor.signal(Signal::SIGKILL);
+    supervisor.wait();
+    put(node.address, "orphaned").unwrap();
+    fs::remove_file(node.home.run().join("node.json")).unwrap();
+    let mut second = node.supervise(&[]);
+    let status = node.until_status(|status| status.phase == Phase::Ready);
+    assert_ne!(status.pid, Some(old));
+    put(node.address, "adopted").unwrap();
+    assert_eq!(node.words(), ["orphaned", "adopted"]);
+    second.terminate();
+}
+
+#[test]
+fn whoever_holds_the_lock_and_is_no_node_is_waited_for_and_not_ended() {
+    let node = Tiny::new(&[]);
+    let lock = node.home.state_lock();
+    // As an agent's migration does: it inherited the lock, and no supervisor started it.
+    let held = countersign_updater::supervise::lock_state(&node.home).unwrap();
+    let mut migration = std::process::Command::new("sleep")
+        .arg("600")
+        .stdin(held.try_clone().unwrap())
+        .spawn()
+        .unwrap();
+    drop(held);
+    let mut supervisor = node.begin(&[]);
+    let status = node.until_status(|status| status.reason.contains("in use"));
+    assert_eq!(status.phase, Phase::Waiting);
+    assert!(migration.try_wait().unwrap().is_none(), "{} was freed by force", lock.display());
+    migration.kill().unwrap();
+    migration.wait().unwrap();
+    node.until_status(|status| status.phase == Phase::Ready);
+    supervisor.terminate();
+}
+
+#[test]
+fn what_the_next_supervisor_must_know_is_written_as_soon_as_the_disk_lets_it_be() {
+    let node = Tiny::new(&[]);
+    let note = node.home.run().join("node.json");
+    // No rename can replace a directory by a file.
+    fs::create_dir(&note).unwrap();
+    let mut supervisor = node.supervise(&[]);
+    get(node.address).unwrap();
+    fs::remove_dir(&note).unwrap();
+    // Whatever happens makes it look again.
+    until(|| node.client().status().is_ok() && note.is_file());
+    supervisor.terminate();
+}
+
+#[test]
+fn a_release_that_renames_a_socket_is_started_and_so_is_the_way_back() {
+    let node = Tiny::new(&[]);
+    let second = node.generation_with_socket(2, "2.0.0", "web");
+    let mut supervisor = node.supervise(&[]);
+    let clients = Clients::start(node.address, 2);
+    for (number, name) in [(second, "web"), (1, "http")] {
+        clients.wait_for(20);
+        assert_eq!(node.client().ask(HOLD).unwrap(), Reply::Stopped);
+        node.point_to(number);
+        assert_eq!(node.client().ask(START).unwrap(), Reply::Ready);
+        let listen = node.client().status().unwrap().listen;
+        assert_eq!(listen, [(name.to_owned(), node.address)]);
+    }
+    clients.wait_for(20);
+    assert_eq!(clients.stop().1, Vec::<String>::new());
+    supervisor.terminate();
 }
 
 #[test]

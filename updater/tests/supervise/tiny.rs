@@ -53,7 +53,14 @@ impl Tiny {
         let bin = self.home.stored(&binary).join("tree/bin");
         fs::create_dir_all(&bin).unwrap();
         fs::copy(example(), bin.join("node")).unwrap();
-        self.write(number, version, binary, flags);
+        self.write(number, version, binary, flags, "http");
+        number
+    }
+
+    /// Adds a generation that calls its socket something else.
+    pub(crate) fn generation_with_socket(&self, number: u64, version: &str, name: &str) -> u64 {
+        let first = Generation::read(&self.home, 1).unwrap();
+        self.write(number, version, first.binary, &[], name);
         number
     }
 
@@ -61,16 +68,16 @@ impl Tiny {
     pub(crate) fn broken_generation(&self, number: u64) -> u64 {
         let binary = Sha256::of(b"broken");
         fs::create_dir_all(self.home.stored(&binary).join("tree")).unwrap();
-        self.write(number, "2.0.0", binary, &[]);
+        self.write(number, "2.0.0", binary, &[], "http");
         number
     }
 
-    fn write(&self, number: u64, version: &str, binary: Sha256, flags: &[&str]) {
+    fn write(&self, number: u64, version: &str, binary: Sha256, flags: &[&str], socket: &str) {
         let words = ["bin/node", "{state}"].iter().chain(flags).map(|word| (*word).to_owned());
         let launch = Launch {
             command: words.collect(),
             environment: BTreeMap::new(),
-            listen: vec![("http".to_owned(), self.address)],
+            listen: vec![(socket.to_owned(), self.address)],
             ready: Ready::Notify,
             health: None,
             stop_grace: 1,
@@ -96,10 +103,14 @@ impl Tiny {
 
     /// Starts a supervisor and waits until the node is ready, or as ready as its flags let it be.
     pub(crate) fn supervise(&self, flags: &[&str]) -> Supervisor {
-        let child = self.command(flags).stdout(Stdio::null()).spawn().unwrap();
-        let supervisor = Supervisor(child);
+        let supervisor = self.begin(flags);
         self.until_status(|status| status.phase == Phase::Ready);
         supervisor
+    }
+
+    /// Starts a supervisor and waits for nothing.
+    pub(crate) fn begin(&self, flags: &[&str]) -> Supervisor {
+        Supervisor(self.command(flags).stdout(Stdio::null()).spawn().unwrap())
     }
 
     pub(crate) fn client(&self) -> Client {

@@ -29,7 +29,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self, out: Out) -> Result<Exit, Failure> {
-        let home = tell::open(&self.node)?;
+        let home = tell::open_to_write(&self.node)?;
         let records = journal::read(&home.journal())
             .map_err(|error| failure(&AgentError::Journal(error)))?
             .records;

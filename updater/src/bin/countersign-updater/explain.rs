@@ -24,7 +24,10 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self, out: Out) -> Result<Exit, Failure> {
-        let (home, config) = tell::open_with_config(&self.node)?;
+        // What a mirror says is kept: only the owner may ask it.
+        let home =
+            if self.offline { tell::open(&self.node)? } else { tell::open_to_write(&self.node)? };
+        let (home, config) = tell::with_config(home)?;
         let running = tell::running(&home)?;
         let records = journal::read(&home.journal())
             .map_err(|error| Failure::caused(Exit::Input, "the journal cannot be read", &error))?;
@@ -35,7 +38,9 @@ impl Args {
         let (releases, reproduced, mirror) = if self.offline {
             let releases = trust_store::kept_releases(&home, &config, now)
                 .map_err(|error| tell::trust(&error))?;
-            (releases, BTreeMap::new(), None)
+            let reproduced = trust_store::kept_reproducers(&home, &releases)
+                .map_err(|error| tell::disk(&error))?;
+            (releases, reproduced, None)
         } else {
             let refreshed =
                 trust_store::refresh(&home, &config, now).map_err(|error| tell::trust(&error))?;

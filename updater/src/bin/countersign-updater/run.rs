@@ -48,7 +48,7 @@ impl Args {
             (_, true) => Until::Idle,
             _ => Until::Stopped,
         };
-        let home = tell::open(&self.node)?;
+        let home = tell::open_to_write(&self.node)?;
         let mut narrator = Narrator::new(out);
         let ended = agent::run(&home, Options { until, poll: self.poll }, &mut narrator);
         let ended = ended.map_err(|error| failure(&error))?;
@@ -85,10 +85,16 @@ pub(crate) fn failure(error: &AgentError) -> Failure {
         }
         AgentError::Journal(error) => {
             let hint = match error {
+                JournalError::Full { .. } => {
+                    "nothing was changed, the node runs on; while nothing is under way (countersign-updater status NODE), \
+                     move the file aside and keep it: the updater begins a new one with what `current` names"
+                }
                 JournalError::Newer { .. } => "use the newer countersign-updater that wrote it",
                 _ => {
                     "nothing was changed, the node runs on; keep the file, it says what happened, and restore it from a \
-                     backup or move it aside: without a journal the updater begins anew with what `current` names"
+                     backup or move it aside: without a journal the updater begins anew with what `current` names. \
+                     Where NODE/migrating.json is there, never do that, only the journal knows the way back: copy it and cut \
+                     it off before the damaged line"
                 }
             };
             Failure::caused(Exit::Input, "the journal cannot be used", error).hint(hint)

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use countersign_console::{Exit, Failure, Hint, Out, Progress};
-use countersign_updater::config::duration;
+use countersign_updater::config::{duration, size};
 use countersign_updater::shadow::{Trial, exit_text, trial};
 
 use crate::tell;
@@ -37,6 +37,9 @@ struct Run {
     /// How long it is watched at most
     #[arg(long = "for", default_value = "30s", value_name = "TIME", value_parser = duration)]
     window: Duration,
+    /// How much memory it may use, all of its processes together [default: 2GiB, where this user may limit it]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    memory: Option<u64>,
     /// The program and its arguments
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
@@ -55,7 +58,7 @@ impl Args {
             None => None,
         };
         let spinner = Progress::spinner("watching");
-        let trial = trial(args.command, state, args.window, output)
+        let trial = trial(args.command, state, args.window, args.memory, output)
             .map_err(|error| tell::shadow(&error))?;
         drop(spinner);
         say(out, &trial);
@@ -77,6 +80,9 @@ fn say(out: Out, trial: &Trial) {
         usage.cpu.as_secs_f64(),
         usage.max_rss as f64 / f64::from(1 << 20)
     ));
+    if trial.memory_limit.is_none() {
+        out.say("Its memory was not limited: this user has no control group to do that with.");
+    }
     if trial.is_quiet() {
         out.say("It tried to reach nothing.");
     }
@@ -87,7 +93,7 @@ fn say(out: Out, trial: &Trial) {
         out.say(format!("  after {:>6} ms  {attempt}", attempt.after_ms));
     }
     if trial.unaccounted > 0 {
-        out.say(format!("and {} packets whose destination was not seen.", trial.unaccounted));
+        out.say(format!("  and {} more, elsewhere or where it was not seen.", trial.unaccounted));
     }
     if trial.output_truncated {
         out.say("Its output was longer than is kept.");

@@ -48,7 +48,7 @@ fn kill_after(text: &str) -> Result<KillAfter, config::BadUnit> {
 
 impl Args {
     pub(crate) fn run(self, out: Out) -> Result<Exit, Failure> {
-        let home = tell::open(&self.node)?;
+        let home = tell::open_to_write(&self.node)?;
         let limits = Limits { kill_after: self.kill_after.0, log_bytes: self.log_size };
         supervise::run(&home, limits, &mut |sentence| out.say(sentence))
             .map_err(|error| failure(&error))?;

@@ -15,14 +15,23 @@ use countersign_updater::stage::StageError;
 use countersign_updater::trust_store::{TrustStoreError, chain};
 use countersign_updater::{Config, Home};
 
-/// Opens a node directory.
+/// Opens a node directory to look at it.
 pub(crate) fn open(node: &Path) -> Result<Home, Failure> {
     Home::open(node).map_err(|error| home(&error))
 }
 
-/// Opens a node directory and reads its configuration.
+/// Opens a node directory as its owner: files of another user's would be in the owner's way for ever.
+pub(crate) fn open_to_write(node: &Path) -> Result<Home, Failure> {
+    Home::open_to_write(node).map_err(|error| home(&error))
+}
+
+/// Opens a node directory to look at it, and reads its configuration.
 pub(crate) fn open_with_config(node: &Path) -> Result<(Home, Config), Failure> {
-    let home = open(node)?;
+    with_config(open(node)?)
+}
+
+/// Reads the configuration of a node.
+pub(crate) fn with_config(home: Home) -> Result<(Home, Config), Failure> {
     let config = Config::load(&home).map_err(|error| config(&error))?;
     Ok((home, config))
 }
@@ -55,6 +64,10 @@ pub(crate) fn home(error: &HomeError) -> Failure {
             Exit::Secret,
             "the seed decides when this node updates; restore the file from a backup of the node directory",
         ),
+        HomeError::NotOwner { owner, .. } => {
+            return Failure::caused(Exit::Host, "cannot write the node directory", error)
+                .hint(format!("run it as its owner: sudo -u '{owner}' countersign-updater …"));
+        }
         HomeError::Disk(error) => return disk(error),
     };
     Failure::caused(exit, "cannot use the node directory", error).hint(hint)

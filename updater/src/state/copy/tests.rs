@@ -88,6 +88,29 @@ fn a_second_pass_reads_only_what_changed_and_follows_every_change() {
 }
 
 #[test]
+fn a_copy_is_closed_to_others_until_it_is_complete() {
+    let (_dir, from, to) = two();
+    fs::create_dir(from.join("open")).unwrap();
+    fs::write(from.join("open/file"), "private until now").unwrap();
+    mkfifo(&from.join("pipe"), Mode::S_IRWXU).unwrap();
+    for dir in [&from, &from.join("open")] {
+        fs::set_permissions(dir, Permissions::from_mode(0o755)).unwrap();
+    }
+    let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+    let mut copier = Copier::new(&from, &to).unwrap();
+    assert_eq!(mode(&to), 0o700);
+    // It ends at the pipe, after the directory before it.
+    copier.pass(Pass::Live).unwrap_err();
+    assert_eq!((mode(&to), mode(&to.join("open"))), (0o700, 0o755));
+    copier.make_dir(Path::new("new")).unwrap();
+    copier.make_dir(Path::new("open")).unwrap();
+    assert_eq!((mode(&to.join("new")), mode(&to.join("open"))), (0o700, 0o700));
+    fs::remove_file(from.join("pipe")).unwrap();
+    copier.pass(Pass::Live).unwrap();
+    assert_eq!((mode(&to), mode(&to.join("open"))), (0o755, 0o755));
+}
+
+#[test]
 fn what_is_no_state_is_refused_by_name() {
     let (_dir, from, to) = two();
     mkfifo(&from.join("pipe"), Mode::S_IRWXU).unwrap();

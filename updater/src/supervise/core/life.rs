@@ -33,10 +33,7 @@ impl Core<'_> {
                 let Generation { version, number, .. } = &self.generation;
                 (self.tell)(&format!("started version {version} (generation {number})"));
             }
-            Err(error) => {
-                let by_node = matches!(error, SuperviseError::Spawn { .. });
-                self.not_started(&chain(&error), by_node);
-            }
+            Err(error) => self.not_started(&chain(&error)),
         }
     }
 
@@ -72,11 +69,12 @@ impl Core<'_> {
             began: Instant::now(),
             ready: false,
             main_ended: false,
+            noted: false,
             stop: None,
             notify,
             _lock: lock,
         });
-        // A disk that is full keeps no node down; only the next supervisor would miss the note.
+        // A disk that is full keeps no node down; it is tried again, and the lock finds the node without a note.
         if let Err(error) = self.remember(pid) {
             (self.tell)(&format!("not noted for the next supervisor: {}", chain(&error)));
         }
@@ -85,7 +83,7 @@ impl Core<'_> {
     }
 
     /// For a supervisor that comes after this one.
-    pub(super) fn remember(&self, pid: i32) -> Result<(), SuperviseError> {
+    fn remember(&mut self, pid: i32) -> Result<(), SuperviseError> {
         let node = NodeFile {
             pid,
             start: process::stat(pid).map_or(0, |stat| stat.start),
@@ -94,12 +92,25 @@ impl Core<'_> {
             crashes: self.crashes,
             stop_grace: self.generation.launch.stop_grace,
         };
-        Ok(node.write(&self.home)?)
+        node.write(&self.home)?;
+        if let Some(running) = &mut self.running {
+            running.noted = true;
+        }
+        Ok(())
     }
 
-    pub(super) fn not_started(&mut self, reason: &str, by_node: bool) {
+    /// Writes the note that could not be written before.
+    pub(super) fn note(&mut self) {
+        let Some(pid) = self.running.as_ref().filter(|r| !r.noted).map(|r| r.pid) else { return };
+        if self.remember(pid).is_ok() {
+            (self.tell)("noted for the next supervisor");
+        }
+    }
+
+    pub(super) fn not_started(&mut self, reason: &str) {
         (self.tell)(&format!("not started: {reason}"));
-        self.refuse_ready(reason, by_node);
+        // What is spawned is this program's own hidden verb: its failure is the machine's, not the node's.
+        self.refuse_ready(reason, false);
         if self.running.is_none() && self.hold.is_none() && !self.ending {
             let pause = self.pause();
             self.restart = Some((Instant::now() + pause, reason.to_owned()));
@@ -169,9 +180,13 @@ impl Core<'_> {
         }
         self.crashes = self.crashes.saturating_add(1);
         self.last_exit = Some(exit);
+        // Its end is to be noted too.
+        running.noted = false;
         let pid = running.pid;
         (self.tell)(&reason);
-        let _best_effort = self.remember(pid);
+        if let Err(error) = self.remember(pid) {
+            (self.tell)(&format!("not noted for the next supervisor: {}", chain(&error)));
+        }
         let pause = self.pause();
         self.restart = Some((Instant::now() + pause, reason.clone()));
         self.refuse_ready(&reason, true);

@@ -1,0 +1,71 @@
+//! `NODE/trust/SHA256.verdicts`: envelopes with rebuilders' verdicts about an artifact, which were verified once and are
+//! verified again whenever they count. A mirror that hides them later changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use countersign_metadata::layout::limit;
+use countersign_metadata::trust::{Releases, VerifiedTarget};
+use countersign_metadata::{PublicKey, Release, Sha256};
+
+use crate::durable::{self, DiskError, OnDisk};
+use crate::{Config, Home, policy, verify};
+
+/// Longest file of kept verdicts, in bytes: as many as a mirror may have, each escaped as a JSON string.
+const MAX_VERDICTS: u64 = 2 * limit::ATTESTATIONS as u64 * limit::ATTESTATION;
+
+/// Who reproduced a release, by what was kept and by what has come now; keeps the verdicts that count.
+pub(super) fn counted(
+    home: &Home,
+    config: &Config,
+    target: &VerifiedTarget,
+    come: Vec<Vec<u8>>,
+) -> Result<BTreeSet<PublicKey>, DiskError> {
+    let path = kept_verdicts(home, target.release());
+    let kept = read_verdicts(&path)?;
+    let all: Vec<Vec<u8>> = kept.iter().cloned().map(String::into_bytes).chain(come).collect();
+    let (verdicts, envelopes) = verify::believe(&all, target.release());
+    // Anybody can make keys: strangers' verdicts could fill the disk.
+    let roster = policy::roster(config, target);
+    let known = verdicts.verdicts.iter().map(|verdict| roster.contains(verdict.rebuilder()));
+    // Whatever verifies is JSON, and so it is text.
+    let counting: Vec<_> = envelopes
+        .iter()
+        .zip(known)
+        .filter(|(_, known)| *known)
+        .map(|(bytes, _)| String::from_utf8_lossy(bytes))
+        .collect();
+    if counting != kept {
+        let bytes = serde_json::to_vec(&counting).map_err(std::io::Error::from);
+        durable::write(&path, &bytes.on_disk("write", &path)?)?;
+    }
+    Ok(verdicts.reproduced_by())
+}
+
+/// Who reproduced which release, by what was kept, without asking anybody.
+///
+/// # Errors
+/// The disk fails.
+pub fn kept_reproducers(
+    home: &Home,
+    releases: &Releases,
+) -> Result<BTreeMap<Sha256, BTreeSet<PublicKey>>, DiskError> {
+    let mut reproduced = BTreeMap::new();
+    for release in releases.verified.iter().map(VerifiedTarget::release) {
+        let kept = read_verdicts(&kept_verdicts(home, release))?;
+        let kept: Vec<_> = kept.into_iter().map(String::into_bytes).collect();
+        let (verdicts, _) = verify::believe(&kept, release);
+        reproduced.insert(release.artifact.sha256, verdicts.reproduced_by());
+    }
+    Ok(reproduced)
+}
+
+fn kept_verdicts(home: &Home, release: &Release) -> PathBuf {
+    home.trust().join(format!("{}.verdicts", release.artifact.sha256))
+}
+
+/// Envelopes as they were kept. A damaged file holds nothing that would verify.
+fn read_verdicts(path: &Path) -> Result<Vec<String>, DiskError> {
+    let kept = durable::read(path, MAX_VERDICTS)?;
+    Ok(kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
+}
