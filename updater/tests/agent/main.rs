@@ -211,10 +211,10 @@ fn daemon() {
     let mut node = Node::new();
     let mut supervisor = node.supervise();
     clients::put(node.address, "before").unwrap();
-    node.publish("2.0.0", 2, "leaves-daemon");
+    node.publish("2.0.0", 2, "leaves-daemon-live");
     assert_eq!(node.run().name(), "Committed");
     // Its backward migration leaves one too.
-    node.publish("3.0.0", 1, "leaves-daemon sick-live");
+    node.publish("3.0.0", 1, "leaves-daemon-live sick-live");
     node.rolled_back();
     assert_eq!(node.words(), ["before"]);
     supervisor.terminate();

@@ -26,7 +26,7 @@ if ($verb eq 'migrate') {
     @lines = map { "2:$_" } @lines if $to == 2;
     save("$state/words", join('', map { "$_\n" } @lines));
     save("$state/schema", $to);
-    if ($flags =~ /leaves-daemon/ && fork() == 0) {
+    if ($flags =~ /leaves-daemon-live/ && $state !~ m{^/state} && fork() == 0) {
         setsid();
         exec 'sleep', '600' if fork() == 0;
         exit 0;
