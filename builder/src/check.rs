@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::build::{BuildError, Built, Job, Kind, Variation};
+use crate::build::{BuildError, Built, Ceilings, Job, Kind, Variation};
 use crate::compare::{self, CompareError, Comparison};
 use crate::prepare::Prepared;
 
@@ -68,6 +68,7 @@ pub enum CheckError {
 struct Check<'a> {
     prepared: &'a Prepared,
     dir: &'a Path,
+    ceilings: Ceilings,
     now: &'a dyn Fn(&str),
 }
 
@@ -81,7 +82,7 @@ pub fn check(
     dir: &Path,
     now: &dyn Fn(&str),
 ) -> Result<Checked, CheckError> {
-    let check = Check { prepared, dir, now };
+    let check = Check { prepared, dir, ceilings: Ceilings::default(), now };
     let plain = check.build("plain", &Variation::none())?;
     let varied = check.try_build("varied", variation)?;
     if let Ok(varied) = &varied
@@ -152,6 +153,7 @@ impl Check<'_> {
             artifact: &self.dir.join(format!("{name}.tar.zst")),
             log: &self.dir.join(format!("{name}.log")),
             keep: None,
+            ceilings: self.ceilings,
         };
         job.run(&|step| (self.now)(&format!("{step} ({name})")))
     }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// Reads a whole regular file of at most `limit` bytes.
@@ -10,10 +10,36 @@ use std::path::Path;
 /// # Errors
 /// It cannot be read, is no regular file, or is longer.
 pub fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    read_open(open_regular(path, 0)?, limit)
+}
+
+/// The same for a file that others chose the directory of: a link in its place is refused.
+///
+/// # Errors
+/// As [`read_limited`], or it is a link.
+pub fn read_limited_no_link(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    read_open(open_no_link(path)?, limit)
+}
+
+/// Opens a regular file to read; a link in its place is refused.
+///
+/// # Errors
+/// It cannot be opened, or is something else.
+pub fn open_no_link(path: &Path) -> io::Result<File> {
+    open_regular(path, nix::libc::O_NOFOLLOW)
+}
+
+/// What is no regular file is opened without waiting for anybody, and closed again.
+pub(crate) fn open_regular(path: &Path, more: i32) -> io::Result<File> {
+    let flags = nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY | nix::libc::O_CLOEXEC | more;
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
     }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+}
+
+fn read_open(file: File, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
@@ -70,4 +96,28 @@ fn make_writable(dir: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_in_a_files_place_is_refused_and_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(read_limited(&path, 9).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(read_limited_no_link(&path, 9).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn a_link_in_a_files_place_is_refused_where_others_chose_it() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("file"), "x").unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("file", &link).unwrap();
+        assert_eq!(read_limited(&link, 9).unwrap(), b"x");
+        assert!(read_limited_no_link(&link, 9).is_err());
+    }
 }

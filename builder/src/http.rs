@@ -1,6 +1,5 @@
 //! A repository over HTTP, or a directory of its files: bytes with a limit, nothing believed.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -85,7 +84,7 @@ impl Repository {
         let failed = |what: String| RepositoryError::Fetch { path: path.to_owned(), what };
         let too_long = || RepositoryError::TooLong { path: path.to_owned(), limit };
         match self {
-            Self::Directory(dir) => match File::open(dir.join(path)) {
+            Self::Directory(dir) => match crate::files::open_regular(&dir.join(path), 0) {
                 Ok(file) => {
                     let length = file.metadata().map_err(|e| failed(e.to_string()))?.len();
                     if length > limit { Err(too_long()) } else { Ok(Some(Box::new(file))) }

@@ -17,6 +17,7 @@ pub mod files;
 pub mod http;
 pub mod inputs;
 mod inside;
+pub mod interrupt;
 pub mod lock;
 pub mod pack;
 pub mod prepare;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use countersign_metadata::Sha256;
 use countersign_metadata::release::{Blob, Input};
 
-use crate::environment::{BuildEnvironment, EnvironmentError};
+use crate::environment::{BuildEnvironment, EnvironmentError, Toolchain, rust_version};
 use crate::inputs::{InputError, Inputs, crates, debian};
 use crate::lock::{self, Lock, LockError, LockedEnvironment};
 use crate::recipe::{self, Recipe, RecipeError, SourceSpec};
@@ -61,7 +61,7 @@ pub fn resolve(
     let recipe = Recipe::read(dir)?;
     now("gathering the environment");
     let spec = recipe.spec();
-    let environment = BuildEnvironment::gather(&spec.environment, dir, None, cache)?;
+    let environment = BuildEnvironment::gather(&spec.environment, Toolchain::Of(dir), cache)?;
     let locked = LockedEnvironment {
         kind: environment.identity().kind,
         sha256: environment.identity().sha256,
@@ -104,9 +104,9 @@ pub fn own(
     lock.check_inputs(&wanted(&recipe, &lock, dir)?)?;
 
     now("gathering the environment");
-    let wanted_rust = crate::environment::rust_version(&lock.spec.environment.parts);
-    let environment =
-        BuildEnvironment::gather(&recipe.spec().environment, dir, wanted_rust, cache)?;
+    let locked = rust_version(&lock.spec.environment.parts);
+    let toolchain = locked.map_or(Toolchain::Of(dir), |v| Toolchain::Version(v, Some(dir)));
+    let environment = BuildEnvironment::gather(&recipe.spec().environment, toolchain, cache)?;
     lock.check_environment(environment.identity(), environment.parts())?;
 
     now("fetching inputs");

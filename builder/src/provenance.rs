@@ -1,6 +1,6 @@
 //! What a build leaves to be published: the release, and SLSA provenance about how it was made.
 
-use countersign_metadata::release::{FORMAT, Input};
+use countersign_metadata::release::{Blob, FORMAT, Input};
 use countersign_metadata::statement::{
     BUILD_TYPE, BuildDefinition, Builder, Digests, PROVENANCE, Provenance, Resource, RunDetails,
     RunMetadata, STATEMENT, Statement, identity, subject, whole_seconds,
@@ -9,21 +9,20 @@ use countersign_metadata::{Platform, PublicKey, Release};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::pack::Packed;
 use crate::prepare::Prepared;
 
 /// Who a provenance without a key says that it is by: nobody in particular.
 pub const UNSIGNED: &str = "urn:countersign:unsigned-builder";
 
-/// The release that a build made.
-pub fn release(prepared: &Prepared, packed: &Packed, inputs: Vec<Input>) -> Release {
+/// The release that a build with this artifact makes: everything but the artifact follows from what was prepared.
+pub fn release(prepared: &Prepared, artifact: Blob, inputs: Vec<Input>) -> Release {
     let recipe = prepared.recipe.spec().clone();
     Release {
         format: FORMAT,
         product: recipe.product,
         version: recipe.version,
         platform: Platform::here(),
-        artifact: packed.tar,
+        artifact,
         source: prepared.source.blob,
         recipe: *prepared.recipe.sha256(),
         lock: *prepared.lock.sha256(),

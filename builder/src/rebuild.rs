@@ -3,6 +3,7 @@
 //! Everything comes by digest from what is stored with the release; no registry is asked, and nothing of the source is
 //! run or read outside the sandbox.
 
+mod fields;
 mod published;
 
 use std::io;
@@ -58,6 +59,17 @@ pub enum RebuildError {
     /// The release contradicts its own recipe or lock.
     #[error("the release contradicts its {0}")]
     Contradiction(&'static str),
+    /// The release says of itself what does not follow from its recipe, lock and source.
+    #[error("the release's {0} is not what its recipe and lock make it")]
+    OtherField(String),
+    /// It is for another platform than this machine is.
+    #[error("the release is for {published}, this machine is {here}")]
+    OtherPlatform {
+        /// The release's.
+        published: Platform,
+        /// This machine's.
+        here: Platform,
+    },
     /// It was built in another environment than this machine has.
     #[error(
         "the release was built in environment {published:?}, this machine has {here:?} ({changes})"
@@ -115,8 +127,9 @@ pub fn judge(
             let outcome = did_not(reason.to_string());
             Ok(Rebuilt { outcome, environment, built: None })
         }
+        // Named by their place in the artifact: a reason is signed, and says nothing of this machine.
         Err(BuildError::Pack(reason @ crate::pack::PackError::Refused { .. })) => {
-            let outcome = did_not(reason.to_string());
+            let outcome = did_not(countersign_console::printable(&reason.to_string()).into_owned());
             Ok(Rebuilt { outcome, environment, built: None })
         }
         Err(other) => Err(other.into()),

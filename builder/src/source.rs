@@ -117,7 +117,12 @@ fn git_tracked(dir: &Path) -> Result<Option<Vec<Inside>>, SourceError> {
         return Ok(None);
     }
     let failed = |what: String| SourceError::Git { dir: dir.to_owned(), what };
+    // A work tree's own configuration may name programs for git to run, and a missing object may be fetched by one.
     let output = Command::new("git")
+        .args(["--no-pager", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"])
+        .args(["-c", "core.untrackedCache=false", "-c", "protocol.allow=never"])
+        .env("GIT_NO_LAZY_FETCH", "1")
+        .env("GIT_OPTIONAL_LOCKS", "0")
         .arg("-C")
         .arg(&real)
         .args(["ls-files", "-z", "--cached", "--stage"])
@@ -219,5 +224,24 @@ mod tests {
         git(dir.path(), &["add", "a.c", crate::recipe::FILE]);
         let tracked = of_directory(dir.path(), None, 0, &inputs).unwrap();
         assert_eq!(names(&tracked).unwrap(), ["a.c"]);
+    }
+
+    #[test]
+    fn a_monitor_that_the_work_trees_configuration_names_is_not_run() {
+        let cache = tempfile::tempdir().unwrap();
+        let inputs = Inputs::open(cache.path(), Vec::new()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let ran = cache.path().join("ran");
+        git(dir.path(), &["init", "-q"]);
+        std::fs::write(dir.path().join("a.c"), "a").unwrap();
+        git(dir.path(), &["add", "a.c"]);
+        let monitor = dir.path().join("monitor");
+        std::fs::write(&monitor, format!("#!/bin/sh\ntouch {}\n", ran.display())).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&monitor, mode).unwrap();
+        git(dir.path(), &["config", "core.fsmonitor", monitor.to_str().unwrap()]);
+        let tracked = of_directory(dir.path(), None, 0, &inputs).unwrap();
+        assert_eq!(names(&tracked).unwrap(), ["a.c"]);
+        assert!(!ran.exists());
     }
 }

@@ -5,10 +5,12 @@
 
 mod failure;
 mod out;
+mod printable;
 mod program;
 mod progress;
 
 pub use failure::{Exit, Failure, Hint};
 pub use out::Out;
+pub use printable::printable;
 pub use program::{Extras, Output, run};
 pub use progress::Progress;

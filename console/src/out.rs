@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
 use serde::Serialize;
 
+use crate::printable::printable;
 use crate::program::Output;
 
 /// The one way to standard output. With `--json` only [`Out::json`] prints, without it all but that.
@@ -27,7 +28,7 @@ impl Out {
     /// A sentence to a person.
     pub fn say(self, line: impl std::fmt::Display) {
         if !self.json {
-            write_line(&line.to_string());
+            write_line(&printable(&line.to_string()));
         }
     }
 
@@ -47,7 +48,7 @@ impl Out {
         }
         table.set_header(headers);
         for row in rows {
-            table.add_row(row);
+            table.add_row(row.map(|cell| printable(&cell).into_owned()));
         }
         write_line(&table.to_string());
     }

@@ -1,11 +1,13 @@
 //! The frame of a program: parse, dispatch, tell the failure, exit.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use serde_json::json;
 
 use crate::failure::{Exit, Failure};
+use crate::printable::printable;
 
 /// Flags of every verb that prints a result.
 #[derive(Args, Clone, Copy, Debug, Default)]
@@ -34,17 +36,21 @@ impl Extras {
     /// Standard output cannot be written.
     pub fn print<P: CommandFactory>(self) -> Result<Exit, Failure> {
         let mut command = P::command();
-        let mut stdout = std::io::stdout().lock();
+        let mut text = Vec::new();
+        let failed = |error: io::Error| Failure::caused(Exit::Host, "cannot print", &error);
         match self {
             Self::Completions { shell } => {
                 let name = command.get_name().to_owned();
-                clap_complete::generate(shell, &mut command, name, &mut stdout);
+                clap_complete::generate(shell, &mut command, name, &mut text);
             }
-            Self::Man => clap_mangen::Man::new(command)
-                .render(&mut stdout)
-                .map_err(|error| Failure::caused(Exit::Host, "cannot print the page", &error))?,
+            Self::Man => clap_mangen::Man::new(command).render(&mut text).map_err(failed)?,
         }
-        Ok(Exit::Done)
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(&text).and_then(|()| stdout.flush()) {
+            // A reader that hung up (`| head`) is no error of ours.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(failed(error)),
+            _ => Ok(Exit::Done),
+        }
     }
 }
 
@@ -65,21 +71,17 @@ pub fn run<P: Parser>(
     }
 }
 
-#[expect(
-    clippy::print_stderr,
-    clippy::print_stdout,
-    reason = "the one place where a failure is told"
-)]
+/// A reader that hung up is no error of ours.
 fn tell(failure: &Failure, as_json: bool) {
+    let Failure { exit, sentence, hint } = failure;
     if as_json {
-        println!(
-            "{}",
-            json!({ "error": failure.sentence, "hint": failure.hint, "exit": failure.exit as u8 })
-        );
+        let document = json!({ "error": sentence, "hint": hint, "exit": *exit as u8 });
+        let _hung_up = writeln!(io::stdout().lock(), "{document}");
         return;
     }
-    eprintln!("error: {}", failure.sentence);
-    if let Some(hint) = &failure.hint {
-        eprintln!("hint: {hint}");
+    let mut stderr = io::stderr().lock();
+    let _hung_up = writeln!(stderr, "error: {}", printable(sentence));
+    if let Some(hint) = hint {
+        let _hung_up = writeln!(stderr, "hint: {}", printable(hint));
     }
 }

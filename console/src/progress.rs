@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::printable::printable;
+
 /// A bar on standard error; nothing at all when that is not a terminal.
 #[derive(Clone, Debug)]
 pub struct Progress(ProgressBar);
@@ -33,7 +35,7 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        bar.set_message(what.to_owned());
+        bar.set_message(printable(what).into_owned());
         Self(bar)
     }
 
@@ -44,7 +46,7 @@ impl Progress {
 
     /// Says what is being done now.
     pub fn now(&self, what: &str) {
-        self.0.set_message(what.to_owned());
+        self.0.set_message(printable(what).into_owned());
     }
 }
 

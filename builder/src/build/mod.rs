@@ -5,9 +5,11 @@
 //! /build/src                      the source, laid out in sorted order in memory
 //! /build/vendor                   locked crates, read-only
 //! /build/home, /tmp               empty
-//! /countersign                    the source tar, the script, and `out`, where outputs are handed over
+//! /countersign                    the source tar, the script, and `out` in memory; it leaves as a stream
 //! ```
 
+mod handover;
+mod limits;
 mod script;
 mod variation;
 
@@ -21,12 +23,14 @@ use std::time::Duration;
 use countersign_sandbox::{Clock, Exit, Limits, Mount, Network, Sandbox};
 
 use crate::inputs::vendor::{self, VendorError};
-use crate::pack::{self, PackError, Packed, Plan};
+use crate::pack::{self, Cap, PackError, Packed, Plan, Strip, UnpackError};
 use crate::prepare::Prepared;
 use crate::recipe::RecipeSpec;
+use handover::{Handed, Handover};
 use script::{NO_OUTPUT, OURS, OUT};
 use variation::Surroundings;
 
+pub use limits::Ceilings;
 pub use variation::{Kind, NoVariation, Variation};
 
 /// Most bytes of a build's log.
@@ -34,7 +38,7 @@ pub const MAX_LOG: u64 = 64 << 20;
 /// Most files below the build directory.
 const MAX_INODES: u64 = 2 << 20;
 const MAX_OPEN_FILES: u64 = 8192;
-/// How often the size of the handed over outputs is looked at.
+/// How often it is looked whether a build has ended.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// What came out of a build.
@@ -58,6 +62,12 @@ pub enum BuildError {
     /// The locked crates cannot be provided.
     #[error(transparent)]
     Vendor(#[from] VendorError),
+    /// It came to a ceiling of this machine's, below what its recipe allows.
+    #[error("the build came to this machine's ceiling of {0}, below what its recipe asks for")]
+    Ceiling(String),
+    /// A signal asked for an end.
+    #[error("the build was interrupted")]
+    Interrupted,
     /// The sandbox could not be made, or was lost.
     #[error(transparent)]
     Sandbox(#[from] countersign_sandbox::Error),
@@ -116,8 +126,10 @@ pub struct Job<'a> {
     pub artifact: &'a Path,
     /// The log to write.
     pub log: &'a Path,
-    /// Where a failed build's tree is kept, if it is.
+    /// Where a failed build's tree is kept as a tar, if it is.
     pub keep: Option<&'a Path>,
+    /// What a recipe may not go beyond.
+    pub ceilings: Ceilings,
 }
 
 impl Job<'_> {
@@ -130,7 +142,7 @@ impl Job<'_> {
         let failed = |source| BuildError::Io { path: PathBuf::from("a scratch directory"), source };
         let scratch = tempfile::Builder::new()
             .prefix("countersign-")
-            .permissions(fs::Permissions::from_mode(0o755))
+            .permissions(fs::Permissions::from_mode(0o700))
             .tempdir()
             .map_err(failed)?;
         let result = self.run_in(scratch.path(), now);
@@ -141,7 +153,7 @@ impl Job<'_> {
 
     fn run_in(&self, scratch: &Path, now: &dyn Fn(&str)) -> Result<Built, BuildError> {
         let recipe = self.prepared.recipe.spec();
-        let out = directory(&scratch.join("out"))?;
+        let failed = |source| BuildError::Io { path: PathBuf::from("a scratch directory"), source };
         let crates = self.prepared.crates();
         let vendor = directory(&scratch.join("vendor"))?;
         if !crates.is_empty() {
@@ -151,33 +163,52 @@ impl Job<'_> {
         let log = File::create(self.log)
             .map_err(|source| BuildError::Io { path: self.log.to_owned(), source })?;
         now(&format!("building {} {}", recipe.product, recipe.version));
-        let sandbox = self.sandbox(&out, &vendor, log);
-        let mut running = sandbox.spawn()?;
-        let scratch_bytes = recipe.build.limits.scratch_mib << 20;
+        let limits = self.ceilings.lower(&recipe.build.limits);
+        let too_large = || BuildError::DidNotBuild(DidNotBuild::TooLarge(limits.scratch_mib));
+        let archive = scratch.join("outputs.tar");
+        let (handover, output) =
+            Handover::start(log, MAX_LOG, &archive, limits.scratch_mib << 20).map_err(failed)?;
+        let mut running = self.sandbox(&vendor, output).spawn()?;
         while running.has_exited().is_none() {
-            if size_of(&out, scratch_bytes) > scratch_bytes {
-                drop(running);
-                return Err(DidNotBuild::TooLarge(recipe.build.limits.scratch_mib).into());
-            }
             std::thread::sleep(LOOK);
+            if handover.is_over() {
+                drop(running);
+                return Err(self.unless_ceiling(too_large()));
+            }
+            if crate::interrupt::asked() {
+                drop(running);
+                return Err(BuildError::Interrupted);
+            }
         }
         let ended = running.wait()?;
-        if let Some(error) = self.failure(ended.exit, &out) {
-            self.keep_tree(&out);
-            return Err(error.into());
+        let handed = handover.finish().map_err(failed)?;
+        if handed.is_over {
+            return Err(self.unless_ceiling(too_large()));
+        }
+        if let Some(error) = self.failure(ended.exit, &handed.last_step) {
+            self.keep_tree(&handed);
+            return Err(self.unless_ceiling(error.into()));
         }
         now("packing");
-        let members = recipe
-            .outputs
-            .keys()
-            .enumerate()
-            .map(|(number, path)| (path.clone(), out.join(number.to_string())));
-        let plan = Plan::new(members)?;
+        let out = directory(&scratch.join("out"))?;
+        unpack_outputs(&handed, &out, limits.scratch_mib)?;
+        let plan = Plan::of_directory(&out)?;
         let packed = pack::write_artifact(&plan, recipe.build.source_date_epoch, self.artifact)?;
         Ok(Built { packed, seconds: ended.usage.wall.as_secs_f64() })
     }
 
-    fn sandbox(&self, out: &Path, vendor: &Path, log: File) -> Sandbox {
+    /// A build that ends at a ceiling of this machine has not shown that it cannot be built.
+    fn unless_ceiling(&self, error: BuildError) -> BuildError {
+        match &error {
+            BuildError::DidNotBuild(reason) => {
+                let limits = &self.prepared.recipe.spec().build.limits;
+                self.ceilings.hit(reason, limits).map_or(error, BuildError::Ceiling)
+            }
+            _ => error,
+        }
+    }
+
+    fn sandbox(&self, vendor: &Path, output: File) -> Sandbox {
         let recipe = self.prepared.recipe.spec();
         let environment = &self.prepared.environment;
         let has_rust = environment.has_rust();
@@ -185,7 +216,8 @@ impl Job<'_> {
         if let Some(seconds) = self.clock_at {
             around.machine.clock = Clock::Held(seconds);
         }
-        let bytes = recipe.build.limits.scratch_mib << 20;
+        let limits = self.ceilings.lower(&recipe.build.limits);
+        let bytes = limits.scratch_mib << 20;
         let tmpfs = |to: &str| Mount::Tmpfs { to: to.into(), bytes, inodes: MAX_INODES };
         let script =
             script::script(recipe, around.base, around.umask, has_rust, self.keep.is_some());
@@ -211,11 +243,10 @@ impl Job<'_> {
             })
             .mount(Mount::File { to: ours("run"), content: script.into_bytes() })
             .mount(Mount::File { to: ours("cargo.toml"), content: cargo_config })
-            .mount(Mount::Writable { from: out.to_owned(), to: OUT.into() });
+            .mount(tmpfs(OUT));
         for (name, value) in around.environment {
             sandbox = sandbox.environment(name, value);
         }
-        let limits = &recipe.build.limits;
         sandbox
             .work_dir(around.base)
             .identity(around.identity)
@@ -228,20 +259,19 @@ impl Job<'_> {
                 file_bytes: bytes,
                 open_files: MAX_OPEN_FILES,
             })
-            .output(log, MAX_LOG)
+            .output(output, u64::MAX)
     }
 
     /// What a bad end means.
-    fn failure(&self, exit: Exit, out: &Path) -> Option<DidNotBuild> {
+    fn failure(&self, exit: Exit, step: &str) -> Option<DidNotBuild> {
         let recipe = self.prepared.recipe.spec();
+        let limits = self.ceilings.lower(&recipe.build.limits);
         let how = match exit {
             Exit::Code(0) => return None,
-            Exit::WallTime => return Some(DidNotBuild::TooLong(recipe.build.limits.wall_seconds)),
+            Exit::WallTime => return Some(DidNotBuild::TooLong(limits.wall_seconds)),
             Exit::Code(code) => format!("exit code {code}"),
             Exit::Signal(signal) => format!("signal {signal}"),
         };
-        let step = crate::files::read_limited(&out.join("step"), 64).unwrap_or_default();
-        let step = String::from_utf8_lossy(&step).trim().to_owned();
         if let Some(number) = step.strip_prefix("output ") {
             let number: usize = number.parse().unwrap_or_default();
             let output = recipe.outputs.iter().nth(number);
@@ -252,24 +282,50 @@ impl Job<'_> {
             let command = format!("handing over {path:?}");
             return Some(DidNotBuild::Step { number: recipe.build.steps.len() + 1, command, how });
         }
-        let number: usize = step.parse().unwrap_or_default();
+        let number: usize =
+            step.strip_prefix("step ").unwrap_or_default().parse().unwrap_or_default();
+        let number = if number > recipe.build.steps.len() { 0 } else { number };
         let command = number.checked_sub(1).and_then(|n| recipe.build.steps.get(n));
         let command = command.map_or("laying the source out", String::as_str);
-        let command = command.chars().take(120).collect();
+        let command = printable(&command.chars().take(120).collect::<String>());
         Some(DidNotBuild::Step { number, command, how })
     }
 
-    /// Moves a failed build's tree to where it was asked for; a courtesy, so its failure is none.
-    fn keep_tree(&self, out: &Path) {
-        if let Some(keep) = self.keep {
-            let kept = out.join("kept");
-            let _courtesy = fs::rename(&kept, keep).or_else(|_| {
-                let copied =
-                    std::process::Command::new("cp").arg("-a").arg(&kept).arg(keep).status();
-                copied.map(|_| ())
-            });
+    /// Keeps a failed build's tree as the tar that the payload wrote, which nobody here has opened; a courtesy, so
+    /// its failure is none.
+    fn keep_tree(&self, handed: &Handed) {
+        if let (Some(keep), Some(archive)) = (self.keep, handed.archive()) {
+            let _courtesy = fs::remove_file(keep);
+            let to = File::options().write(true).create_new(true).open(keep);
+            let _courtesy = to.and_then(|mut to| io::copy(&mut File::open(archive)?, &mut to));
         }
     }
+}
+
+/// Lays the outputs out in `to`, every name in their archive checked.
+fn unpack_outputs(handed: &Handed, to: &Path, scratch_mib: u64) -> Result<(), BuildError> {
+    let refused = |path: String, what: String| {
+        BuildError::from(PackError::Refused { path: printable(&path), what: printable(&what) })
+    };
+    let not_whole = || refused("the outputs".to_owned(), "they were not handed over whole".into());
+    let archive = handed.archive().ok_or_else(not_whole)?;
+    let file = crate::files::open_no_link(archive)
+        .map_err(|source| BuildError::Io { path: archive.to_owned(), source })?;
+    let cap = Cap::default();
+    pack::unpack(io::BufReader::with_capacity(1 << 16, file), to, cap, Strip::Nothing).map_err(
+        |error| match error {
+            UnpackError::Refused { member, what } => refused(member, what),
+            UnpackError::TooMuch(_) => DidNotBuild::TooLarge(scratch_mib).into(),
+            // What the payload wrote is no tar, or half of one.
+            UnpackError::Io { path, .. } if path == Path::new("the archive") => not_whole(),
+            UnpackError::Io { path, source } => BuildError::Io { path, source },
+        },
+    )
+}
+
+/// A text of the recipe's or the payload's, for a reason that people read and sign.
+fn printable(text: &str) -> String {
+    countersign_console::printable(text).into_owned()
 }
 
 fn directory(path: &Path) -> Result<PathBuf, BuildError> {
@@ -277,25 +333,4 @@ fn directory(path: &Path) -> Result<PathBuf, BuildError> {
     fs::create_dir(path).map_err(failed)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).map_err(failed)?;
     Ok(path.to_owned())
-}
-
-/// Bytes of the files below a directory that is being written; counting ends beyond `enough`.
-fn size_of(dir: &Path, enough: u64) -> u64 {
-    let mut sum = 0;
-    let mut left = vec![dir.to_owned()];
-    while let Some(dir) = left.pop() {
-        let Ok(entries) = fs::read_dir(dir) else { continue };
-        for entry in entries.flatten() {
-            let Ok(meta) = entry.metadata() else { continue };
-            if meta.is_dir() {
-                left.push(entry.path());
-            } else {
-                sum += meta.len();
-            }
-            if sum > enough {
-                return sum;
-            }
-        }
-    }
-    sum
 }

@@ -1,12 +1,15 @@
 //! The shell script that a build is inside its sandbox: lay the source out, run the steps, hand the outputs over.
 
+use super::handover::ARCHIVE;
 use super::variation::Surroundings;
 use crate::inputs::vendor::cargo_config;
 use crate::recipe::RecipeSpec;
 
 /// Where the builder's own files lie inside.
 pub(super) const OURS: &str = "/countersign";
-/// Where outputs are handed over: the file of output N is `N`, the number of the step that began last is `step`.
+/// Begins a word to the builder in the build's output. No text that people write holds it.
+pub(super) const MARK: &str = "\u{1}\u{2}countersign\u{2}\u{1}";
+/// Where outputs are gathered, in memory, under their paths in the artifact.
 pub(super) const OUT: &str = "/countersign/out";
 /// The exit code for an output that was not built.
 pub(super) const NO_OUTPUT: i32 = 113;
@@ -31,13 +34,15 @@ pub(super) fn script(
         lines.push(format!("cp {OURS}/cargo.toml \"$CARGO_HOME/config.toml\""));
     }
     lines.push(format!("cd {base}/src"));
+    lines.push(format!("tell() {{ printf '%s%s\\n' '{MARK}' \"$1\"; }}"));
     lines.push("step() {".to_owned());
-    lines.push(format!("  echo \"$1\" > {OUT}/step"));
+    lines.push("  tell \"step $1\"".to_owned());
     lines.push("  printf '+ %s\\n' \"$2\"".to_owned());
     lines.push("  status=0; sh -euc \"$2\" || status=$?".to_owned());
     lines.push("  [ $status -ne 0 ] || return 0".to_owned());
     if keep {
-        lines.push(format!("  cp -a {base}/src {OUT}/kept || :"));
+        lines.push(format!("  kill -s KILL -- -1 2>/dev/null || :; tell {ARCHIVE}"));
+        lines.push(format!("  tar -c --format=gnu -C {base} src 2>/dev/null || :"));
     }
     lines.push("  exit $status".to_owned());
     lines.push("}".to_owned());
@@ -48,13 +53,21 @@ pub(super) fn script(
     lines.push("kill -s KILL -- -1 2>/dev/null || :".to_owned());
     lines.push("umask 0022".to_owned());
     lines.push("take() {".to_owned());
-    lines.push(format!("  echo \"output $1\" > {OUT}/step"));
+    lines.push("  tell \"output $1\"".to_owned());
     lines.push(format!("  [ -e \"$2\" ] || [ -L \"$2\" ] || exit {NO_OUTPUT}"));
-    lines.push(format!("  cp -a -- \"$2\" \"{OUT}/$1\""));
+    lines.push(format!("  mkdir -p -- \"$(dirname -- \"{OUT}/$3\")\""));
+    lines.push(format!("  cp -aT -- \"$2\" \"{OUT}/$3\""));
+    // tar would leave one out and say nothing.
+    lines.push(format!("  sockets=$(find \"{OUT}/$3\" -type s)"));
+    lines.push("  [ -z \"$sockets\" ] || { echo 'a socket is no output'; exit 1; }".to_owned());
     lines.push("}".to_owned());
-    for (number, from) in recipe.outputs.values().enumerate() {
-        lines.push(format!("take {number} {}", quoted(from.as_str())));
+    for (number, (to, from)) in recipe.outputs.iter().enumerate() {
+        let (to, from) = (quoted(to.as_str()), quoted(from.as_str()));
+        lines.push(format!("take {number} {from} {to}"));
     }
+    lines.push(format!("tell {ARCHIVE}"));
+    // Nothing but the archive may be in the stream now.
+    lines.push(format!("tar -c --format=gnu -C {OUT} . 2>/dev/null"));
     lines.push(String::new());
     lines.join("\n")
 }

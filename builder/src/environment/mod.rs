@@ -23,6 +23,7 @@ use crate::recipe::{EnvironmentSpec, Tool};
 use gather::Gathered;
 
 pub use listing::Listing;
+pub use rust::Toolchain;
 pub(crate) use rust::version_in as rust_version;
 
 /// Where Rust's sysroot lies inside.
@@ -80,15 +81,13 @@ impl EnvironmentError {
 }
 
 impl BuildEnvironment {
-    /// Gathers the environment that `spec` asks for. `dir` is where `rustc` is asked from, as a toolchain file there
-    /// may choose it; `wanted_rust` is the version to ask rustup for where the default is another.
+    /// Gathers the environment that `spec` asks for, with this toolchain if with Rust.
     ///
     /// # Errors
     /// A tool is missing, or something cannot be read or written.
     pub fn gather(
         spec: &EnvironmentSpec,
-        dir: &Path,
-        wanted_rust: Option<&str>,
+        toolchain: Toolchain<'_>,
         cache: &Path,
     ) -> Result<Self, EnvironmentError> {
         let EnvironmentSpec { kind: EnvironmentKind::Host, tools, packages } = spec;
@@ -99,7 +98,7 @@ impl BuildEnvironment {
         if rust || tools.contains(&Tool::C) {
             roots.extend(["gcc", "binutils", "make", "libc6-dev"].map(str::to_owned));
         }
-        let sysroot = if rust { Some(rust::find(dir, wanted_rust)?) } else { None };
+        let sysroot = if rust { Some(rust::find(toolchain)?) } else { None };
         if sysroot.as_ref().is_some_and(rust::Sysroot::is_packaged) {
             roots.extend(["rustc", "cargo"].map(str::to_owned));
         }

@@ -101,8 +101,8 @@ fn parse_cargo_lock(text: &str, file: &str) -> Result<BTreeMap<CrateId, Sha256>,
     Ok(crates)
 }
 
-/// Has all these crates at hand: from the store, from cargo's cache, or downloaded by `cargo fetch` in the
-/// directory of `cargo_lock`.
+/// Has all these crates at hand: from the store, from cargo's cache, or downloaded by `cargo fetch` for a project that
+/// needs just these crates in the versions of `cargo_lock`.
 ///
 /// # Errors
 /// One cannot be had, or is not what `Cargo.lock` pins.
@@ -129,25 +129,55 @@ pub fn fetch(
                 return Err(InputError::Client { client: "cargo", name, what: what.to_owned() });
             }
             asked = true;
-            cargo_fetch(cargo_lock, &name)?;
+            cargo_fetch(inputs, cargo_lock, crates, &name)?;
         };
         found.push(Input { name, blob });
     }
     Ok(found)
 }
 
-fn cargo_fetch(cargo_lock: &Path, name: &str) -> Result<(), InputError> {
+/// Never in the source's own directory: a configuration or toolchain file there names programs for cargo to run. The
+/// user's own configuration still says where crates come from.
+fn cargo_fetch(
+    inputs: &Inputs,
+    cargo_lock: &Path,
+    crates: &BTreeMap<CrateId, Sha256>,
+    name: &str,
+) -> Result<(), InputError> {
     let failed = |what: String| InputError::Client { client: "cargo", name: name.to_owned(), what };
-    let dir = cargo_lock.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = inputs.scratch()?;
+    let write = |name: &str, bytes: &[u8]| {
+        let path = dir.path().join(name);
+        fs::write(&path, bytes).map_err(|e| InputError::io(&path, e))
+    };
+    let lock = crate::files::read_limited(cargo_lock, MAX_CARGO_LOCK)
+        .map_err(|e| InputError::io(cargo_lock, e))?;
+    // Versions that the lock has stay, withdrawn ones too.
+    write("Cargo.lock", &lock)?;
+    write("Cargo.toml", manifest(crates.keys()).as_bytes())?;
+    write("lib.rs", b"")?;
     let output = Command::new("cargo")
-        .args(["fetch", "--locked", "--quiet"])
-        .current_dir(dir)
+        .args(["fetch", "--quiet"])
+        .current_dir(dir.path())
         .output()
         .map_err(|e| failed(format!("it cannot be run: {e}")))?;
     if output.status.success() {
         return Ok(());
     }
     Err(failed(super::debian::last_lines(&output.stderr)))
+}
+
+/// A project of its own that needs exactly these crates.
+fn manifest<'a>(crates: impl Iterator<Item = &'a CrateId>) -> String {
+    let mut text = "[workspace]\n\n[package]\nname = \"countersign-inputs\"\nversion = \"0.0.0\"\n\
+                    edition = \"2021\"\n\n[lib]\npath = \"lib.rs\"\n\n[dependencies]\n"
+        .to_owned();
+    for (number, CrateId { name, version }) in crates.enumerate() {
+        text.push_str(&format!(
+            "c{number} = {{ package = \"{name}\", version = \"={version}\", default-features = false }}\n"
+        ));
+    }
+    text
 }
 
 fn in_cargo_cache(id: &CrateId) -> Option<PathBuf> {
@@ -187,5 +217,14 @@ mod tests {
         ] {
             assert!(lock(source, name).is_err(), "{source} {name}");
         }
+    }
+
+    #[test]
+    fn crates_are_fetched_for_a_project_of_our_own_that_needs_just_them() {
+        let id = CrateId { name: "dep".to_owned(), version: "1.2.3+x".to_owned() };
+        let manifest: toml::Table = toml::from_str(&manifest([&id].into_iter())).unwrap();
+        let dependency = &manifest["dependencies"]["c0"];
+        assert_eq!(dependency["package"].as_str(), Some("dep"));
+        assert_eq!(dependency["version"].as_str(), Some("=1.2.3+x"));
     }
 }

@@ -4,13 +4,15 @@ pub mod crates;
 pub mod debian;
 pub mod vendor;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use countersign_metadata::Sha256;
 use countersign_metadata::digest::Hasher;
 use countersign_metadata::release::{Blob, Input};
+
+use crate::files::open_no_link;
 
 /// Longest input, in bytes.
 pub const MAX_LENGTH: u64 = 2 << 30;
@@ -92,16 +94,11 @@ impl Inputs {
     /// # Errors
     /// The store cannot be written, or one of the `also` directories holds something else under that name.
     pub fn find(&self, name: &str, sha256: &Sha256) -> Result<Option<PathBuf>, InputError> {
-        let kept = self.store.join(sha256.to_string());
-        if let Ok(file) = File::open(&kept) {
-            match copy_hashed(file, &mut io::sink()) {
-                Ok(blob) if blob.sha256 == *sha256 => return Ok(Some(kept)),
-                // A damaged file of the cache: fetched again.
-                _ => fs::remove_file(&kept).map_err(|e| InputError::io(&kept, e))?,
-            }
+        if let Some(kept) = self.kept(sha256)? {
+            return Ok(Some(kept));
         }
         for dir in &self.also {
-            if let Ok(file) = File::open(dir.join(sha256.to_string())) {
+            if let Ok(file) = open_no_link(&dir.join(sha256.to_string())) {
                 let (path, blob) = self.add(file)?;
                 if blob.sha256 == *sha256 {
                     return Ok(Some(path));
@@ -113,6 +110,30 @@ impl Inputs {
             }
         }
         Ok(None)
+    }
+
+    /// What the store has under this digest, just hashed.
+    fn kept(&self, sha256: &Sha256) -> Result<Option<PathBuf>, InputError> {
+        let kept = self.store.join(sha256.to_string());
+        let Ok(file) = open_no_link(&kept) else { return Ok(None) };
+        match copy_hashed(file, &mut io::sink()) {
+            Ok(blob) if blob.sha256 == *sha256 => Ok(Some(kept)),
+            // A damaged file of the cache: fetched again.
+            _ => match fs::remove_file(&kept) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => Err(InputError::io(&kept, e)),
+                _ => Ok(None),
+            },
+        }
+    }
+
+    /// Gives a new file its name. One that is there and good stays: another builder may be about to mount it.
+    fn enter(&self, file: tempfile::NamedTempFile, sha256: &Sha256) -> Result<PathBuf, InputError> {
+        if let Some(kept) = self.kept(sha256)? {
+            return Ok(kept);
+        }
+        let path = self.store.join(sha256.to_string());
+        crate::files::place(file, &path).map_err(|e| InputError::io(&path, e))?;
+        Ok(path)
     }
 
     /// The file of a locked input, just hashed.
@@ -141,9 +162,13 @@ impl Inputs {
         let mut file =
             tempfile::Builder::new().prefix(".new-").tempfile_in(&self.store).map_err(failed)?;
         let blob = copy_hashed(reader, &mut file).map_err(failed)?;
-        let path = self.store.join(blob.sha256.to_string());
-        crate::files::place(file, &path).map_err(failed)?;
-        Ok((path, blob))
+        Ok((self.enter(file, &blob.sha256)?, blob))
+    }
+
+    /// A scratch directory beside the store, below no directory that others may write.
+    pub(crate) fn scratch(&self) -> Result<tempfile::TempDir, InputError> {
+        let failed = |e| InputError::io(&self.store, e);
+        tempfile::Builder::new().prefix(".scratch-").tempdir_in(&self.store).map_err(failed)
     }
 
     /// Keeps a file that must have this digest.
@@ -156,7 +181,7 @@ impl Inputs {
         path: &Path,
         sha256: &Sha256,
     ) -> Result<(PathBuf, Blob), InputError> {
-        let file = File::open(path).map_err(|e| InputError::io(path, e))?;
+        let file = open_no_link(path).map_err(|e| InputError::io(path, e))?;
         let (path, blob) = self.add(file)?;
         if blob.sha256 == *sha256 {
             return Ok((path, blob));
@@ -181,9 +206,7 @@ impl Inputs {
         let mut writer = io::BufWriter::with_capacity(1 << 20, file);
         let blob = fill(&mut writer)?;
         let file = writer.into_inner().map_err(|e| failed(e.into_error()))?;
-        let path = self.store.join(blob.sha256.to_string());
-        crate::files::place(file, &path).map_err(failed)?;
-        Ok((path, blob))
+        Ok((self.enter(file, &blob.sha256)?, blob))
     }
 
     /// Copies an input to `dir/DIGEST`, hashing it on the way.
@@ -195,7 +218,7 @@ impl Inputs {
         let to = dir.join(input.blob.sha256.to_string());
         let failed = |e| InputError::io(&to, e);
         let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(dir).map_err(failed)?;
-        let source = File::open(&path).map_err(|e| InputError::io(&path, e))?;
+        let source = open_no_link(&path).map_err(|e| InputError::io(&path, e))?;
         let blob = copy_hashed(source, &mut file).map_err(failed)?;
         if blob != input.blob {
             let what = "the cache changed while it was read".to_owned();

@@ -15,9 +15,7 @@ mod plan;
 mod read;
 mod unpack;
 
-use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use countersign_metadata::digest::Hasher;
@@ -29,8 +27,6 @@ pub use unpack::unpack;
 
 /// The zstd level of artifacts.
 pub const LEVEL: i32 = 10;
-/// `O_NOFOLLOW`: a link put in a file's place while we pack is an error, not a door.
-const O_NOFOLLOW: i32 = 0o400_000;
 const CHUNK: usize = 256 << 10;
 
 /// Why a tree cannot be packed.
@@ -121,8 +117,8 @@ fn copy_exactly(
     sink: &mut dyn Write,
 ) -> Result<(), PackError> {
     let failed = |source| PackError::Io { path: from.to_owned(), source };
-    let mut file =
-        File::options().read(true).custom_flags(O_NOFOLLOW).open(from).map_err(failed)?;
+    // A link put in a file's place while we pack is an error, not a door.
+    let mut file = crate::files::open_no_link(from).map_err(failed)?;
     let mut left = length;
     loop {
         let read = file.read(buffer).map_err(failed)?;

@@ -1,6 +1,5 @@
 //! Reads archives that anybody may have made: every name checked, every amount capped.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -88,7 +87,7 @@ pub enum Kind {
 /// It cannot be read, or is compressed by something else.
 pub fn open(path: &Path) -> Result<Box<dyn Read>, UnpackError> {
     let failed = |source| UnpackError::Io { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(failed)?;
+    let mut file = crate::files::open_regular(path, 0).map_err(failed)?;
     let mut magic = [0; 6];
     let mut filled = 0;
     while filled < magic.len() {

@@ -1,9 +1,10 @@
 //! A published or drafted release: where its inputs and its artifact come from.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use countersign_metadata::digest::Hasher;
 use countersign_metadata::layout::{self, limit};
 use countersign_metadata::release::{Blob, FORMAT};
 use countersign_metadata::trust::{Trust, VerifiedTarget};
@@ -11,13 +12,14 @@ use countersign_metadata::{Platform, Product, Release, Sha256, Version};
 use jiff::Timestamp;
 
 use super::RebuildError;
-use crate::environment::BuildEnvironment;
+use super::fields::first_difference;
+use crate::environment::{BuildEnvironment, Toolchain, rust_version};
 use crate::http::Repository;
 use crate::inputs::{InputError, Inputs};
 use crate::lock::{self, Lock, difference};
 use crate::prepare::{self, PrepareError, Prepared};
 use crate::recipe::{self, Recipe, SourceSpec};
-use crate::source;
+use crate::{files, pack, provenance, source};
 
 /// A release to be rebuilt, and where its inputs and its artifact come from.
 #[derive(Debug)]
@@ -43,10 +45,13 @@ impl Published {
         let path = dir.join("release.json");
         let bad = |what: String| RebuildError::NoRelease { path: path.clone(), what };
         let bytes =
-            crate::files::read_limited(&path, limit::METADATA).map_err(|e| bad(e.to_string()))?;
+            files::read_limited_no_link(&path, limit::METADATA).map_err(|e| bad(e.to_string()))?;
         let release: Release = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
         if release.format != FORMAT {
             return Err(bad(format!("format {} is not known ({FORMAT} is)", release.format)));
+        }
+        if let Some(node) = &release.node {
+            node.check().map_err(|e| bad(e.to_string()))?;
         }
         Ok(Self { release, origin: Origin::Directory(dir.to_owned()) })
     }
@@ -103,7 +108,8 @@ impl Published {
     /// Has everything that the release was built from at hand.
     ///
     /// # Errors
-    /// An input is missing or wrong; the release contradicts its recipe or lock; the environment is another and
+    /// An input is missing or wrong; the release says anything that does not follow from its recipe, lock and source
+    /// (the artifact is what is about to be seen); the platform is another; the environment is another and
     /// `other_environment` is not given.
     pub fn prepare(
         &self,
@@ -113,15 +119,16 @@ impl Published {
         now: &dyn Fn(&str),
     ) -> Result<Prepared, RebuildError> {
         let release = &self.release;
+        let here = Platform::here();
+        if release.platform != here {
+            return Err(RebuildError::OtherPlatform { published: release.platform.clone(), here });
+        }
         now("fetching the recipe");
         let recipe = self.read(recipe::FILE, &release.recipe, recipe::MAX_LENGTH, inputs)?;
         let recipe = Recipe::parse(recipe, recipe::FILE).map_err(PrepareError::from)?;
         let lock = self.read(lock::FILE, &release.lock, lock::MAX_LENGTH, inputs)?;
         let lock = Lock::parse(lock, lock::FILE).map_err(PrepareError::from)?;
         let spec = recipe.spec();
-        if spec.product != release.product || spec.version != release.version {
-            return Err(RebuildError::Contradiction("recipe"));
-        }
         lock.check_recipe(&recipe).map_err(|_| RebuildError::Contradiction("lock"))?;
         if lock.spec.environment.identity() != release.environment {
             return Err(RebuildError::Contradiction("lock"));
@@ -142,19 +149,37 @@ impl Published {
         }
         now("gathering the environment");
         let parts = &lock.spec.environment.parts;
-        let here = Path::new(".");
-        let wanted_rust = crate::environment::rust_version(parts);
-        let environment = BuildEnvironment::gather(&spec.environment, here, wanted_rust, cache)
+        let wanted_rust =
+            rust_version(parts).map_or(Toolchain::Default, |v| Toolchain::Version(v, None));
+        let environment = BuildEnvironment::gather(&spec.environment, wanted_rust, cache)
             .map_err(PrepareError::from)?;
-        if *environment.identity() != release.environment && !other_environment {
+        let identity = environment.identity().clone();
+        let changes = difference(parts, environment.parts());
+        let at_hand = prepare::at_hand(&lock, inputs)?;
+        let prepared = Prepared { recipe, lock, environment, source, inputs: at_hand };
+        self.says_what_was_prepared(&prepared, inputs)?;
+        if identity != release.environment && !other_environment {
             return Err(RebuildError::OtherEnvironment {
                 published: release.environment.sha256,
-                here: environment.identity().sha256,
-                changes: difference(parts, environment.parts()),
+                here: identity.sha256,
+                changes,
             });
         }
-        let at_hand = prepare::at_hand(&lock, inputs)?;
-        Ok(Prepared { recipe, lock, environment, source, inputs: at_hand })
+        Ok(prepared)
+    }
+
+    /// A verdict is about the whole release, so everything that it says must follow from what was prepared. Its artifact
+    /// is compared by the rebuild itself; its environment is the lock's, which this machine's may differ from.
+    fn says_what_was_prepared(
+        &self,
+        prepared: &Prepared,
+        inputs: &Inputs,
+    ) -> Result<(), RebuildError> {
+        let release = &self.release;
+        let mut expected =
+            provenance::release(prepared, release.artifact, prepared.release_inputs(inputs)?);
+        expected.environment = prepared.lock.spec.environment.identity();
+        first_difference(&expected, release).map_or(Ok(()), |f| Err(RebuildError::OtherField(f)))
     }
 
     /// Writes the published artifact to `path`, verified, to be compared with what came out.
@@ -162,37 +187,30 @@ impl Published {
     /// # Errors
     /// It is not there, or is not what the release says.
     pub fn artifact(&self, path: &Path) -> Result<(), RebuildError> {
-        let failed = |source| RebuildError::Io { path: path.to_owned(), source };
         match &self.origin {
             Origin::Directory(dir) => {
-                fs::copy(dir.join(self.release.file_name()), path).map(drop).map_err(failed)
+                let name = self.release.file_name();
+                let from = dir.join(&name);
+                let length = limit::ARTIFACT;
+                let failed = |source| RebuildError::Io { path: from.clone(), source };
+                let stream = files::open_no_link(&from).map_err(failed)?;
+                copy(stream, length, path)?;
+                let archive = pack::open(path).map_err(|e| wrong(&name, e.to_string()))?;
+                let (sha256, _) = hash(archive, length).map_err(|e| wrong(&name, e.to_string()))?;
+                match sha256 == self.release.artifact.sha256 {
+                    true => Ok(()),
+                    false => Err(wrong(&name, "it is not the release's".to_owned())),
+                }
             }
             Origin::Repository(both) => {
                 let (repository, target) = &**both;
                 let at = target.served_at();
                 let stream = repository.stream(&at, target.length())?;
                 let stream = stream.ok_or_else(|| missing(&at, target.sha256()))?;
-                let mut file = File::create(path).map_err(failed)?;
-                let mut hasher = countersign_metadata::digest::Hasher::default();
-                let mut stream = stream.take(target.length() + 1);
-                let mut buffer = vec![0; 256 << 10];
-                loop {
-                    match stream.read(&mut buffer).map_err(failed)? {
-                        0 => break,
-                        n => {
-                            hasher.update(&buffer[..n]);
-                            io::Write::write_all(&mut file, &buffer[..n]).map_err(failed)?;
-                        }
-                    }
+                match copy(stream, target.length(), path)? == (*target.sha256(), target.length()) {
+                    true => Ok(()),
+                    false => Err(wrong(&at, "the mirror serves other bytes".to_owned())),
                 }
-                if hasher.finish() == (*target.sha256(), target.length()) {
-                    return Ok(());
-                }
-                Err(InputError::Wrong {
-                    name: at,
-                    what: "the mirror serves other bytes".to_owned(),
-                }
-                .into())
             }
         }
     }
@@ -206,7 +224,7 @@ impl Published {
     ) -> Result<Vec<u8>, RebuildError> {
         self.fetch_digest(name, sha256, max, inputs)?;
         let path = inputs.find(name, sha256)?.ok_or_else(|| missing(name, sha256))?;
-        let bytes = crate::files::read_limited(&path, max)
+        let bytes = files::read_limited_no_link(&path, max)
             .map_err(|source| RebuildError::Io { path, source })?;
         if Sha256::of(&bytes) == *sha256 {
             return Ok(bytes);
@@ -247,4 +265,34 @@ impl Published {
 
 fn missing(name: &str, sha256: &Sha256) -> InputError {
     InputError::Missing { name: name.to_owned(), sha256: *sha256 }
+}
+
+fn wrong(name: &str, what: String) -> RebuildError {
+    InputError::Wrong { name: name.to_owned(), what }.into()
+}
+
+/// Writes at most `limit` bytes, and one more where there are more, to `path`.
+fn copy(stream: impl Read, limit: u64, path: &Path) -> Result<(Sha256, u64), RebuildError> {
+    let failed = |source| RebuildError::Io { path: path.to_owned(), source };
+    let mut file = File::create(path).map_err(failed)?;
+    hash_to(stream, limit, &mut file).map_err(failed)
+}
+
+fn hash(stream: impl Read, limit: u64) -> io::Result<(Sha256, u64)> {
+    hash_to(stream, limit, &mut io::sink())
+}
+
+fn hash_to(stream: impl Read, limit: u64, to: &mut dyn Write) -> io::Result<(Sha256, u64)> {
+    let mut hasher = Hasher::default();
+    let mut stream = stream.take(limit + 1);
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match stream.read(&mut buffer)? {
+            0 => return Ok(hasher.finish()),
+            n => {
+                hasher.update(&buffer[..n]);
+                to.write_all(&buffer[..n])?;
+            }
+        }
+    }
 }

@@ -128,6 +128,16 @@ fn a_build_that_forks_or_writes_without_end_is_stopped() {
     let hands_over =
         "i=0; while :; do i=$((i + 1)); head -c 1000000 /dev/zero > /countersign/out/x$i; done";
     let project = Project::with(&[hands_over], &[], "limits = { scratch-mib = 8 }");
+    project.build(out.path()).ended(3).said("No space left");
+
+    // What is written where nobody can look: to a file without a name, below a closed directory.
+    let hides = "mkdir /countersign/out/d; exec 5> /countersign/out/d/f; rm /countersign/out/d/f; \
+                 chmod 0 /countersign/out/d; head -c 64000000 /dev/zero >&5";
+    let project = Project::with(&[hides], &[], "limits = { scratch-mib = 8 }");
+    project.build(out.path()).ended(3).said("File size limit");
+
+    let floods = "printf '\\001\\002countersign\\002\\001outputs\\n'; cat /dev/zero";
+    let project = Project::with(&[floods], &[], "limits = { scratch-mib = 8 }");
     project.build(out.path()).ended(3).said("scratch-mib");
 
     let project = Project::with(&["sleep 1000"], &[], "limits = { wall-seconds = 1 }");

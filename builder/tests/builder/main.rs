@@ -4,6 +4,7 @@
 
 mod archives;
 mod hermetic;
+mod hostile;
 mod newcomer;
 mod project;
 mod rebuild;

@@ -7,7 +7,8 @@ use crate::project::{GOOD_C, Project, run_in};
 #[test]
 fn a_missing_recipe_or_lock_is_told_with_the_next_step() {
     let empty = tempfile::tempdir().unwrap();
-    run_in(empty.path(), &["lock", "."]).ended(3).said("there is no recipe").said("hint:");
+    run_in(empty.path(), &["lock", "."]).ended(3).said("nothing was locked: there is no recipe");
+    run_in(empty.path(), &["check", "."]).ended(3).said("nothing was checked").said("hint:");
     let project = Project::new(&["true"], &[]);
     let ran = project.run(&["build", ".", "-o", "out"]).ended(3);
     ran.said("there is no lock").said("countersign-builder lock");

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use countersign_builder::build::{Built, Job, Variation};
+use countersign_builder::build::{Built, Ceilings, Job, Variation};
 use countersign_builder::files::write_durably;
 use countersign_builder::inputs::Inputs;
 use countersign_builder::prepare::{self, Prepared};
@@ -18,7 +18,11 @@ use crate::sign::Signing;
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
   countersign-builder build . -o built
-  ls built    # ARTIFACT.tar.zst release.json inputs/ provenance.json build.log")]
+  ls built
+      # ARTIFACT.tar.zst release.json inputs/ provenance.json build.log
+
+A signal (^C) ends it with code 8 and leaves no scratch behind.
+A second one ends it at once.")]
 pub(super) struct Args {
     /// The directory that holds countersign.toml and countersign.lock
     #[arg(default_value = ".")]
@@ -33,7 +37,7 @@ pub(super) struct Args {
     stores: Stores,
     #[command(flatten)]
     signing: Signing,
-    /// Keep a failed build's tree in OUTPUT/kept
+    /// Keep a failed build's tree as OUTPUT/kept.tar
     #[arg(long)]
     keep: bool,
 }
@@ -89,13 +93,14 @@ impl Args {
         let started = Timestamp::now();
         let (cache, inputs) = self.stores.open(Vec::new())?;
         let prepared = prepare::own(&self.dir, Some(&self.output), &inputs, &cache, &now)
-            .map_err(crate::fail::prepare)?;
-        make_output(&self.output, &["release.json", "provenance.json", "provenance.dsse.json"])?;
+            .map_err(|e| crate::fail::prepare("nothing was built", e))?;
+        let old = ["release.json", "provenance.json", "provenance.dsse.json", "kept.tar"];
+        make_output(&self.output, &old)?;
         let spec = prepared.recipe.spec();
         let name = format!("{}-{}-{}.tar.zst", spec.product, spec.version, Platform::here());
         let artifact = self.output.join(name);
         let log = self.output.join("build.log");
-        let kept = self.output.join("kept");
+        let kept = self.output.join("kept.tar");
         let job = Job {
             prepared: &prepared,
             variation: &self.vary,
@@ -103,6 +108,7 @@ impl Args {
             artifact: &artifact,
             log: &log,
             keep: self.keep.then_some(&*kept),
+            ceilings: Ceilings::default(),
         };
         let built = job.run(&now).map_err(|e| crate::fail::build(e, &log))?;
         now("writing the release");
@@ -141,7 +147,7 @@ impl Args {
         for input in &all {
             inputs.export(input, &dir).or_fail(Exit::Host, "cannot write inputs")?;
         }
-        let release = provenance::release(prepared, &built.packed, all);
+        let release = provenance::release(prepared, built.packed.tar, all);
         let text =
             serde_json::to_vec_pretty(&release).or_fail(Exit::Host, "cannot write the release")?;
         let path = self.output.join("release.json");

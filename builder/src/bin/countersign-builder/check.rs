@@ -41,7 +41,7 @@ impl Args {
         let now = |step: &str| progress.now(step);
         let (cache, inputs) = self.stores.open(Vec::new())?;
         let prepared = prepare::own(&self.dir, self.output.as_deref(), &inputs, &cache, &now)
-            .map_err(crate::fail::prepare)?;
+            .map_err(|e| crate::fail::prepare("nothing was checked", e))?;
         let scratch = tempfile::Builder::new()
             .prefix("countersign-check-")
             .tempdir()

@@ -30,7 +30,7 @@ impl Args {
         let now = |step: &str| progress.now(step);
         let (cache, inputs) = self.stores.open(Vec::new())?;
         let prepared = prepare::own(&self.dir, Some(&self.output), &inputs, &cache, &now)
-            .map_err(crate::fail::prepare)?;
+            .map_err(|e| crate::fail::prepare("nothing was exported", e))?;
         let root =
             export::export(&prepared, &self.output, &now).map_err(|e| crate::fail::export(&e))?;
         drop(progress);

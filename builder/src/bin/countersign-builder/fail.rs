@@ -1,10 +1,11 @@
 //! Errors of the library, told to a person: exit code, sentence, hint.
 
-use countersign_builder::build::BuildError;
+use countersign_builder::build::{BuildError, MAX_LOG};
 use countersign_builder::check::CheckError;
 use countersign_builder::compare::CompareError;
 use countersign_builder::environment::EnvironmentError;
 use countersign_builder::export::ExportError;
+use countersign_builder::files::read_limited_no_link;
 use countersign_builder::http::RepositoryError;
 use countersign_builder::inputs::InputError;
 use countersign_builder::lock::LockError;
@@ -20,8 +21,16 @@ const LOCK: &str = "run `countersign-builder lock` in the directory of the recip
                     changed, and commit countersign.lock";
 const UNREACHABLE: &str = "is the address right, and the server up? Trying again can help";
 
-pub(super) fn prepare(error: PrepareError) -> Failure {
-    let told = |exit| Failure::caused(exit, "nothing was built", &error);
+/// What `--root` takes.
+pub(super) const ROOT: &str = "--root takes the root file of the repository that you trust, as you got it from its \
+                               keyholders (1.root.json, or root.json of a node)";
+/// What `--identity-file` takes.
+pub(super) const IDENTITY: &str = "--identity-file takes the public half of a key (KEY.pub, as `countersign-keys` \
+                                   writes it)";
+
+/// `not_done` says what did not happen.
+pub(super) fn prepare(not_done: &str, error: PrepareError) -> Failure {
+    let told = |exit| Failure::caused(exit, not_done, &error);
     match &error {
         PrepareError::Recipe(RecipeError::Missing(_)) => told(Exit::Input).hint(
             "write a countersign.toml there (docs/formats.md has an example), or name the \
@@ -93,6 +102,9 @@ pub(super) fn build(error: BuildError, log: &std::path::Path) -> Failure {
         BuildError::Pack(_) | BuildError::Io { .. } => {
             Failure::caused(Exit::Host, "the build could not be run", &error)
         }
+        BuildError::Ceiling(_) => Failure::caused(Exit::Host, "the build was stopped", &error)
+            .hint("allow more with --memory, --scratch or --wall, if the recipe is to be trusted with it"),
+        BuildError::Interrupted => Failure::new(Exit::Busy, &error),
         BuildError::Vendor(_) => Failure::caused(Exit::Input, "the build could not begin", &error),
     }
 }
@@ -113,7 +125,7 @@ fn sandbox(cause: &countersign_sandbox::Error) -> Failure {
 
 /// The last lines of a log.
 fn tail(log: &std::path::Path) -> String {
-    let Ok(bytes) = std::fs::read(log) else { return String::new() };
+    let Ok(bytes) = read_limited_no_link(log, MAX_LOG) else { return String::new() };
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.lines().collect();
     let shown = &lines[lines.len().saturating_sub(12)..];
@@ -132,6 +144,7 @@ pub(super) fn check(error: CheckError, dir: &std::path::Path) -> Failure {
 
 pub(super) fn compare(error: &CompareError) -> Failure {
     Failure::caused(Exit::Input, "cannot compare", error)
+        .hint("compare takes two artifacts: .tar.zst, .tar.gz or .tar files")
 }
 
 pub(super) fn rebuild(error: RebuildError, log: &std::path::Path) -> Failure {
@@ -150,14 +163,19 @@ pub(super) fn rebuild(error: RebuildError, log: &std::path::Path) -> Failure {
         RebuildError::Trust(_) => told(Exit::Untrusted),
         RebuildError::NotThere { .. } => told(Exit::Input),
         RebuildError::Input(cause) => input(cause, told),
-        RebuildError::Contradiction(_) => told(Exit::Untrusted),
+        RebuildError::Contradiction(_) | RebuildError::OtherField(_) => told(Exit::Untrusted).hint(
+            "do not sign it: whoever made it changed what it says after it was built, or has another builder",
+        ),
+        RebuildError::OtherPlatform { .. } => {
+            told(Exit::Host).hint("rebuild it on a machine of that platform")
+        }
         RebuildError::OtherEnvironment { .. } => told(Exit::Host).hint(
             "bring the machine to the same packages, or say --other-environment: the verdict then \
              names the environment that it was rebuilt in",
         ),
         RebuildError::Io { .. } => told(Exit::Host),
         RebuildError::Prepare(_) | RebuildError::Build(_) => match error {
-            RebuildError::Prepare(error) => prepare(error),
+            RebuildError::Prepare(error) => prepare("no verdict", error),
             RebuildError::Build(error) => build(error, log),
             other => Failure::caused(Exit::Host, "no verdict", &other),
         },

@@ -26,8 +26,10 @@ impl Args {
         let (cache, inputs) = self.stores.open(Vec::new())?;
         let before = Lock::read(&self.dir).ok();
         let lock = prepare::resolve(&self.dir, &inputs, &cache, &|step| progress.now(step))
-            .map_err(crate::fail::prepare)?;
-        let path = lock.write(&self.dir).map_err(|e| crate::fail::prepare(e.into()))?;
+            .map_err(|e| crate::fail::prepare("nothing was locked", e))?;
+        let path = lock
+            .write(&self.dir)
+            .map_err(|e| crate::fail::prepare("nothing was locked", e.into()))?;
         drop(progress);
         let environment = &lock.spec.environment;
         let changed = before.is_none_or(|before| before.sha256() != lock.sha256());

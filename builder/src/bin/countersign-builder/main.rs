@@ -32,7 +32,7 @@ enum Verb {
     Lock(lock::Args),
     /// Build what is locked, without a network, into an artifact and what a release needs
     Build(build::Args),
-    /// Rebuild a release from what is stored with it, and give a verdict
+    /// Rebuild a release from what is stored with it; give a verdict
     Rebuild(rebuild::Args),
     /// Build twice, plain and varied, and name what the bytes depend on
     Check(check::Args),
@@ -59,6 +59,8 @@ Examples:
 
 fn main() -> ExitCode {
     countersign_sandbox::init_if_asked();
+    // Where it cannot be had, a signal ends the program as it always does, and leaves scratch behind.
+    let _courtesy = countersign_builder::interrupt::listen();
     countersign_console::run(
         |program: &Program| program.output,
         |program| {

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use countersign_builder::build::{Job, Variation};
+use countersign_builder::build::{Ceilings, Job, Variation};
 use countersign_builder::compare::{self, Comparison};
 use countersign_builder::http::Repository;
 use countersign_builder::rebuild::{Published, Rebuilt, judge};
 use countersign_console::{Exit, Failure, Hint, Out, Progress};
 use countersign_metadata::layout::limit;
 use countersign_metadata::statement::{Outcome, verdict};
+use countersign_metadata::trust::Trust;
 use countersign_metadata::{Platform, Product, Version};
 use jiff::Timestamp;
 use serde_json::json;
@@ -24,7 +25,8 @@ OUTPUT/verdict.dsse.json where a signer is. Exit code 0: the same bytes came out
 
 Examples:
   countersign-builder rebuild --release repo/drafts/0002-v1.0.0 -o mine \\
-      --identity-file me.pub --signer 'countersign-keys sign --yes --key me.key'
+      --identity-file me.pub \\
+      --signer 'countersign-keys sign --yes --key me.key'
   countersign-builder rebuild --repository https://releases.example.org --root root.json \\
       --product examplenode --version 2.0.0 -o mine --vary all")]
 pub(super) struct Args {
@@ -59,9 +61,18 @@ pub(super) struct Args {
     stores: Stores,
     #[command(flatten)]
     signing: Signing,
-    /// Keep a failed build's tree in OUTPUT/kept
+    /// Keep a failed build's tree as OUTPUT/kept.tar
     #[arg(long)]
     keep: bool,
+    /// Most MiB of memory, whatever the recipe asks for [default: half of this machine's]
+    #[arg(long, value_name = "MIB")]
+    memory: Option<u64>,
+    /// Most MiB of scratch space, whatever the recipe asks for
+    #[arg(long, value_name = "MIB")]
+    scratch: Option<u64>,
+    /// Most seconds, whatever the recipe asks for
+    #[arg(long, value_name = "SECONDS")]
+    wall: Option<u64>,
 }
 
 impl Args {
@@ -77,9 +88,9 @@ impl Args {
         let prepared = published
             .prepare(&inputs, &cache, self.other_environment, &now)
             .map_err(|e| crate::fail::rebuild(e, &log))?;
-        make_output(&self.output, &["verdict.json", "verdict.dsse.json"])?;
+        make_output(&self.output, &["verdict.json", "verdict.dsse.json", "kept.tar"])?;
         let artifact = self.output.join(release.file_name());
-        let kept = self.output.join("kept");
+        let kept = self.output.join("kept.tar");
         let job = Job {
             prepared: &prepared,
             variation: &self.vary,
@@ -87,6 +98,7 @@ impl Args {
             artifact: &artifact,
             log: &log,
             keep: self.keep.then_some(&*kept),
+            ceilings: self.ceilings(),
         };
         let rebuilt = judge(release, &job, &now).map_err(|e| crate::fail::rebuild(e, &log))?;
         let comparison = match rebuilt.outcome {
@@ -126,6 +138,18 @@ impl Args {
         Ok(if rebuilt.outcome == Outcome::Reproduced { Exit::Done } else { Exit::Verdict })
     }
 
+    fn ceilings(&self) -> Ceilings {
+        let of_machine = match self.memory {
+            Some(_) => Ceilings::default(),
+            None => Ceilings::of_machine(),
+        };
+        Ceilings {
+            memory_mib: self.memory.or(of_machine.memory_mib),
+            scratch_mib: self.scratch,
+            wall_seconds: self.wall,
+        }
+    }
+
     fn published(&self, log: &std::path::Path) -> Result<Published, Failure> {
         let told = |e| crate::fail::rebuild(e, log);
         if let Some(dir) = &self.release {
@@ -140,7 +164,14 @@ impl Args {
             ));
         };
         let root = countersign_builder::files::read_limited(root, limit::ROOT)
-            .or_fail(Exit::Input, format!("cannot read the root file {}", root.display()))?;
+            .or_fail(Exit::Input, format!("cannot read the root file {}", root.display()))
+            .map_err(|failure| failure.hint(crate::fail::ROOT))?;
+        // A root that is none is a wrong file, not a repository that lies.
+        let trust = Trust::from_root(&root).map_err(|error| {
+            Failure::caused(Exit::Input, "no verdict: --root is no root file to be trusted", &error)
+                .hint(crate::fail::ROOT)
+        })?;
+        drop(trust);
         let repository = Repository::open(address).map_err(|e| told(e.into()))?;
         let platform = self.platform.clone().unwrap_or_else(Platform::here);
         let wanted = (product, version, &platform);

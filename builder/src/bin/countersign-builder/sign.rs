@@ -33,10 +33,14 @@ impl Signing {
             };
         };
         let what = format!("cannot read the public key {}", path.display());
-        let bytes =
-            countersign_builder::files::read_limited(path, 4096).or_fail(Exit::Input, &what)?;
+        let bytes = countersign_builder::files::read_limited(path, 4096)
+            .or_fail(Exit::Input, &what)
+            .map_err(|failure| failure.hint(crate::fail::IDENTITY))?;
         let text = String::from_utf8_lossy(&bytes);
-        PublicKey::from_file_text(&text).map(Some).or_fail(Exit::Input, &what)
+        PublicKey::from_file_text(&text)
+            .map(Some)
+            .or_fail(Exit::Input, &what)
+            .map_err(|failure| failure.hint(crate::fail::IDENTITY))
     }
 
     /// Writes `DIR/NAME.json`, and `DIR/NAME.dsse.json` where there is a signer. Returns what was written.
