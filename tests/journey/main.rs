@@ -4,4 +4,5 @@
 
 mod killed;
 mod newcomer;
+mod previous;
 mod story;

@@ -59,7 +59,8 @@ until ($stop) {
     if (defined $line && $line =~ m{^PUT /(\S+)}) {
         kill 'KILL', $$ if $flags =~ /crash-on-write/;
         print $words "$mark$1\n";
-        $words->flush; $words->sync;
+        $words->flush;
+        $words->sync unless $flags =~ /careless/;
     }
     my $status = $flags =~ /sick-live/ && $state !~ m{^/state} ? '503 No' : '200 OK';
     my $body = qq({"product":"example","version":"$version"});
