@@ -1,4 +1,4 @@
-//! `countersign-updater.toml`: what was written, what was merged with the defaults, what was validated.
+//! `countersign-updater.toml` and its drop-ins: what was written, what was merged with the defaults, what was validated.
 //!
 //! ```toml
 //! product = "examplenode"
@@ -33,6 +33,8 @@
 //! crashes = 3
 //! ```
 
+mod layers;
+mod settings;
 mod units;
 mod written;
 
@@ -43,11 +45,13 @@ use std::time::Duration;
 
 use countersign_metadata::{Platform, Product, PublicKey, Version};
 
+pub use settings::{Place, Setting, settings};
 pub use units::{BadUnit, Window, duration, duration_text, size};
 
 use crate::Home;
-use crate::durable::{self, DiskError};
+use crate::durable::DiskError;
 use crate::net::Repository;
+use layers::Layers;
 
 /// A validated configuration.
 #[derive(Clone, Debug)]
@@ -166,19 +170,13 @@ pub enum ConfigError {
     },
 }
 
-/// Longest configuration, in bytes.
-const MAX_FILE: u64 = 1 << 20;
-
 impl Config {
-    /// Reads and validates a node's configuration.
+    /// Reads and validates a node's configuration, drop-ins and all.
     ///
     /// # Errors
     /// It is not there, or a line of it cannot be used; the error names the line.
     pub fn load(home: &Home) -> Result<Self, ConfigError> {
-        let file = home.config_file();
-        let bytes = durable::read(&file, MAX_FILE)?.unwrap_or_default();
-        let text = String::from_utf8(bytes).map_err(|_| ConfigError::NotText(file.clone()))?;
-        Self::from_text(&text, file)
+        Self::from_layers(&Layers::read(home)?)
     }
 
     /// Validates the text of a configuration; `file` is its name in errors.
@@ -186,7 +184,11 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn from_text(text: &str, file: PathBuf) -> Result<Self, ConfigError> {
-        let source = written::Source { text, file };
+        Self::from_layers(&Layers::one(text, file))
+    }
+
+    fn from_layers(layers: &Layers) -> Result<Self, ConfigError> {
+        let source = written::Source { layers };
         source.parse()?.merge(&source)?.validate(&source)
     }
 }
@@ -228,5 +230,71 @@ mod tests {
         assert_eq!(error, "n.toml: repositories is missing");
         let error = parse("product = \"p\"\nrepositories = [\n \"gopher://x\"]").unwrap_err();
         assert!(error.to_string().starts_with("n.toml:3: repositories"), "{error}");
+    }
+
+    /// A node with this configuration and these drop-ins.
+    fn node(main: &str, drop_ins: &[(&str, &str)]) -> (tempfile::TempDir, Home) {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::create(&dir.path().join("node")).unwrap();
+        home.finish(main).unwrap();
+        std::fs::create_dir(home.config_drop_ins()).unwrap();
+        for (name, text) in drop_ins {
+            std::fs::write(home.config_drop_ins().join(name), text).unwrap();
+        }
+        (dir, home)
+    }
+
+    const MAIN: &str = "product = \"p\"\nrepositories = [\"file:///a\", \"file:///b\"]\n\
+                        delay = \"1s..2s\"\n[probation]\nfor = \"5s\"\ncrashes = 7\n";
+
+    #[test]
+    fn drop_ins_replace_key_by_key_in_the_order_of_their_names() {
+        let (_dir, home) = node(
+            MAIN,
+            &[
+                ("20-last.toml", "delay = \"9s..9s\"\nrepositories = [\"file:///c\"]"),
+                ("10-first.toml", "delay = \"3s..4s\"\n[probation]\nfor = \"6s\"\n"),
+                (".30-hidden.toml", "delay = \"never\""),
+                ("40-backup.toml~", "delay = \"never\""),
+            ],
+        );
+        let config = Config::load(&home).unwrap();
+        assert_eq!(config.delay.to_string(), "9s..9s");
+        assert_eq!(config.repositories.len(), 1, "a list is replaced as a whole");
+        assert_eq!(config.probation.window, Duration::from_secs(6));
+        assert_eq!(config.probation.crashes, 7, "what a drop-in does not name stays");
+        let (files, settings) = settings(&home).unwrap();
+        assert_eq!(files.len(), 3);
+        let from = |key: &str| {
+            let place = settings.iter().find(|s| s.key == key).unwrap().from.clone()?;
+            Some((place.file.file_name()?.to_str()?.to_owned(), place.line))
+        };
+        assert_eq!(from("delay").unwrap(), ("20-last.toml".to_owned(), 1));
+        assert_eq!(from("repositories").unwrap(), ("20-last.toml".to_owned(), 2));
+        assert_eq!(from("probation.for").unwrap(), ("10-first.toml".to_owned(), 3));
+        assert_eq!(from("probation.crashes").unwrap(), ("countersign-updater.toml".to_owned(), 6));
+        assert_eq!(from("attempts"), None);
+    }
+
+    #[test]
+    fn an_error_names_the_file_that_it_is_in() {
+        for (text, wanted) in [
+            ("\ndelay = \"5s..2s\"", "20-b.toml:2: delay: "),
+            ("colour = 1", "20-b.toml:1: unknown field `colour`"),
+            ("[probation]\n\ncolour = 1", "20-b.toml:3: unknown field `colour`"),
+            ("probation = 3", "20-b.toml:1: "),
+            ("a = [\n", "20-b.toml:1: "),
+            ("[policy]\nskip = [\n\"x\"]", "20-b.toml:3: policy.skip: "),
+        ] {
+            let (_dir, home) = node(MAIN, &[("10-a.toml", "attempts = 5"), ("20-b.toml", text)]);
+            let error = Config::load(&home).unwrap_err().to_string();
+            let found = error.rsplit_once('/').unwrap().1;
+            assert!(found.starts_with(wanted), "{text:?}: {error}");
+        }
+        // What a later file replaces is looked at no more; what it leaves is.
+        let (_dir, home) =
+            node(&format!("attempts = 0\n{MAIN}"), &[("a.toml", "mode = \"manual\"")]);
+        let error = Config::load(&home).unwrap_err().to_string();
+        assert!(error.contains("countersign-updater.toml:1: attempts: begins at 1"), "{error}");
     }
 }

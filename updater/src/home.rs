@@ -1,7 +1,7 @@
 //! The node directory: every path that the updater owns, as a method.
 //!
 //! ```text
-//! NODE/countersign-updater.toml   what the operator wants
+//! NODE/countersign-updater.toml   what the operator wants, and below NODE/countersign-updater.d/ what replaces parts of it
 //! NODE/root.json                  the root pinned at install
 //! NODE/seed                       32 random bytes, mode 0600: the hold-off is drawn from it
 //! NODE/trust/                     TUF files, exactly as downloaded
@@ -180,6 +180,11 @@ impl Home {
     /// The operator's configuration.
     pub fn config_file(&self) -> PathBuf {
         self.0.join("countersign-updater.toml")
+    }
+
+    /// Drop-ins: files whose settings replace those of [`Home::config_file`].
+    pub fn config_drop_ins(&self) -> PathBuf {
+        self.0.join("countersign-updater.d")
     }
 
     /// The root pinned at install.

@@ -216,6 +216,29 @@ mod tests {
     }
 
     #[test]
+    fn a_drop_in_replaces_a_setting_and_config_says_where_each_comes_from() {
+        let repository = repository();
+        let dir = tempfile::tempdir().unwrap();
+        let node = dir.path().join("node");
+        assert!(install(&repository, &repository.url(), &node, &[]).status.success());
+        let drop_ins = node.join("countersign-updater.d");
+        fs::create_dir(&drop_ins).unwrap();
+        fs::write(drop_ins.join("50-site.toml"), "# Ours\ndelay = \"7s..8s\"\n").unwrap();
+        let node = node.to_str().unwrap();
+        let shown = text(&run(&["config", node]));
+        let delay = shown.lines().find(|line| line.contains("delay")).unwrap();
+        assert!(delay.contains("7s..8s"), "{shown}");
+        assert!(delay.contains("countersign-updater.d/50-site.toml:2"), "{shown}");
+        let document = json(&run(&["config", node, "--json"]));
+        assert_eq!(document["files"].as_array().unwrap().len(), 2);
+        let settings = document["settings"].as_array().unwrap();
+        let attempts = settings.iter().find(|s| s["key"] == "attempts").unwrap();
+        assert_eq!(*attempts, json!({ "key": "attempts", "value": 3, "from": null }));
+        fs::write(drop_ins.join("60-wrong.toml"), "\ncolour = \"red\"\n").unwrap();
+        fails(&run(&["config", node]), 3, "60-wrong.toml:2: unknown field `colour`");
+    }
+
+    #[test]
     fn a_node_directory_is_closed_to_others_and_written_by_its_owner_only() {
         use std::os::unix::fs::{MetadataExt, chown};
         let repository = repository();

@@ -7,19 +7,20 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use countersign_metadata::Platform;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use toml::Spanned;
+use toml::de::{DeTable, Deserializer};
 
+use super::layers::Layers;
 use super::{Config, ConfigError, Mode, Policy, Probation, Shadow, Swap, units};
 
-/// The text and its name: what turns a place into a line number.
+/// The texts and their names: what turns a place into a file and a line number.
 pub(super) struct Source<'a> {
-    pub(super) text: &'a str,
-    pub(super) file: PathBuf,
+    pub(super) layers: &'a Layers,
 }
 
 /// As written: nothing but the shape is known to be right.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct Written {
     product: Option<Spanned<String>>,
@@ -37,7 +38,7 @@ pub(super) struct Written {
     probation: WrittenProbation,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct WrittenPolicy {
     allow_prerelease: bool,
@@ -46,7 +47,7 @@ struct WrittenPolicy {
     skip: Vec<Spanned<String>>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct WrittenShadow {
     r#for: Option<Spanned<String>>,
@@ -57,21 +58,23 @@ struct WrittenShadow {
     processes: Option<Spanned<u64>>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct WrittenSwap {
     snapshots: Option<Spanned<u32>>,
     lease: Option<Spanned<String>>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct WrittenProbation {
     r#for: Option<Spanned<String>>,
     crashes: Option<Spanned<u32>>,
 }
 
-/// Every setting has a value, still as text where people write text; a default carries an empty place.
+/// Every setting has a value, still as text where people write text; a default carries an empty place. A field is named as its
+/// key, with `_` for `.` and `-`: so its default is found by `countersign-updater config`.
+#[derive(Serialize)]
 pub(super) struct Merged {
     product: Spanned<String>,
     platform: Spanned<String>,
@@ -100,20 +103,25 @@ fn or<T>(written: Option<Spanned<T>>, default: impl Into<T>) -> Spanned<T> {
 }
 
 impl Source<'_> {
+    /// What was written, merged.
+    pub(super) fn table(&self) -> Result<DeTable<'_>, ConfigError> {
+        self.layers.merged().map_err(|(place, reason)| self.line(place..place, reason))
+    }
+
     pub(super) fn parse(&self) -> Result<Written, ConfigError> {
-        toml::from_str(self.text).map_err(|error| {
+        let table = Spanned::new(0..0, self.table()?);
+        Written::deserialize(Deserializer::from(table)).map_err(|error| {
             self.line(error.span().unwrap_or(0..0), error.message().trim().to_owned())
         })
     }
 
     fn line(&self, place: Range<usize>, reason: String) -> ConfigError {
-        let before = &self.text.as_bytes()[..place.start.min(self.text.len())];
-        let line = 1 + before.iter().filter(|b| **b == b'\n').count();
-        ConfigError::Line { file: self.file.clone(), line, reason }
+        let (file, line) = self.layers.line(place.start);
+        ConfigError::Line { file, line, reason }
     }
 
     fn missing(&self, key: &'static str) -> ConfigError {
-        ConfigError::Missing { file: self.file.clone(), key }
+        ConfigError::Missing { file: self.layers.main(), key }
     }
 
     /// Reads one value; an error names the key and the line.

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use countersign_console::{Exit, Extras, Out, Output, run};
 
 mod apply;
+mod config;
 mod doctor;
 mod explain;
 mod history;
@@ -55,6 +56,7 @@ enum Verb {
     History(history::Args),
     Explain(explain::Args),
     Verify(verify::Args),
+    Config(config::Args),
     Doctor(doctor::Args),
     Shadow(shadow::Args),
     #[command(hide = true, name = supervise::EXEC_VERB)]
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
                 Verb::History(args) => args.run(out),
                 Verb::Explain(args) => args.run(out),
                 Verb::Verify(args) => args.run(out),
+                Verb::Config(args) => args.run(out),
                 Verb::Doctor(args) => args.run(out),
                 Verb::Shadow(args) => args.run(out),
                 Verb::ExecNode(args) => args.run(),
