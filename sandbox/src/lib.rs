@@ -45,6 +45,7 @@ mod sys;
 mod wire;
 
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use attempt::{Attempt, Protocol};
 pub use capability::{Capability, capabilities};
@@ -56,9 +57,13 @@ pub use spec::Sandbox;
 /// The name under which this program is executed again.
 const KEEPER: &str = "countersign-sandbox-init";
 
+/// Set once `main` has begun as it must: a program that does not would be executed again as a whole, and again.
+static BEGAN: AtomicBool = AtomicBool::new(false);
+
 /// Takes over when this process was started as a sandbox's own, and does not return then. Must be the first
-/// statement of `main` in every program that uses sandboxes; else it does nothing.
+/// statement of `main` in every program that uses sandboxes: without it no sandbox is started.
 pub fn init_if_asked() {
+    BEGAN.store(true, Ordering::Relaxed);
     if !asked() {
         return;
     }

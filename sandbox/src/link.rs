@@ -4,6 +4,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::error::{Error, Failure};
@@ -32,7 +33,7 @@ pub(crate) struct Link {
 impl Link {
     /// Starts this program again as a keeper and tells it what to do.
     pub(crate) fn open(errand: &Errand, log: Option<BorrowedFd<'_>>) -> Result<Self, Error> {
-        if crate::asked() {
+        if !crate::BEGAN.load(Ordering::Relaxed) {
             return Err(Error::Description {
                 what: "main() of this program does not begin with init_if_asked()".to_owned(),
             });
