@@ -1,7 +1,7 @@
 //! What very many releases cost: `scale make DIR RELEASES BINS`, then `scale lookup DIR` and `scale add DIR`.
 //!
 //! Each run prints the CPU seconds and the peak memory of its own process. `benches/scale.sh` runs it beside
-//! python-tuf. BINS 0 makes a plain product role, which no node reads beyond 32 MiB.
+//! python-tuf and tough. BINS 0 makes a plain product role, which no node reads beyond 32 MiB.
 #![expect(clippy::print_stdout, reason = "an example for people")]
 #![expect(clippy::disallowed_methods, reason = "examples meet disk and clock")]
 
@@ -18,7 +18,7 @@ use countersign_metadata::authoring::{
     Draft, Expiry, Holder, OnlineSigner, Plan, Publication, Published,
 };
 use countersign_metadata::release::{Blob, Environment, EnvironmentKind, Input, Urgency};
-use countersign_metadata::request::{RequestSubject, Signature, SigningRequest};
+use countersign_metadata::request::{Signature, SigningRequest};
 use countersign_metadata::trust::{
     Bins, INDEX, Indexed, Source, SourceError, Trust, worth_listing,
 };
@@ -111,8 +111,7 @@ fn make(dir: &Path, releases: u32, bins: u32) -> Outcome {
     };
     let mut roles = BTreeMap::new();
     for part in Draft::init_with_bins(&plan, bins)?.parts() {
-        let RequestSubject::Role { payload, .. } = &part.request().subject else { continue };
-        roles.insert(part.role().to_owned(), serde_json::from_slice::<Value>(&payload.0)?);
+        roles.insert(part.role().to_owned(), serde_json::from_slice::<Value>(part.message())?);
     }
     let mut empty = roles.get("demo.index").or(roles.get("demo")).cloned().unwrap_or_default();
     if let Some(empty) = empty.as_object_mut() {
@@ -184,7 +183,7 @@ fn add(dir: &Path) -> Outcome {
     let mut signed = Vec::new();
     for part in draft.parts() {
         let answers =
-            SIGNERS.map(|seed| part.accept(TestKey::new(seed).answer(part.request(), "")));
+            SIGNERS.map(|seed| part.accept(TestKey::new(seed).answer(&part.request(), "")));
         signed.push(part.complete(&answers.into_iter().collect::<Result<Vec<_>, _>>()?)?);
     }
     let later = |days: i64| now + (24 * days).hours();
@@ -201,11 +200,11 @@ fn add(dir: &Path) -> Outcome {
 
 /// CPU and peak memory of this process, as Linux counts them.
 fn report(what: &str, path: &str) -> Outcome {
-    let stat = fs::read_to_string("/proc/self/schedstat")?;
-    let nanoseconds: f64 = stat.split(' ').next().unwrap_or_default().parse()?;
+    let cpu = nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID.now()?;
+    let cpu = cpu.tv_sec() as f64 + cpu.tv_nsec() as f64 / 1e9;
     let status = fs::read_to_string("/proc/self/status")?;
     let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap_or_default();
     let kib: f64 = peak.trim().trim_end_matches(" kB").parse()?;
-    println!("{what} {path}: {:.3} s CPU, {:.1} MiB", nanoseconds / 1e9, kib / 1024.0);
+    println!("{what} {path}: {cpu:.3} s CPU, {:.1} MiB", kib / 1024.0);
     Ok(())
 }

@@ -1,15 +1,34 @@
-//! Our repositories are read by a client that we did not write: python-tuf.
+//! Our repositories are read by clients that we did not write: python-tuf and, where `$TOUGH_READER` names the program of
+//! `metadata/strangers` (`.ci/full strangers` builds it), `tough`.
 
 use std::path::Path;
 use std::process::Command;
 
 use crate::site::Site;
 
-/// A fresh client's refresh from the first root, and a lookup of a version.
+/// A fresh client's refresh from the first root, and a lookup of a version, by each of them.
 fn reads(site: &Site, version: &str) {
+    python_tuf_reads(site, version);
+    let Some(tough) = std::env::var_os("TOUGH_READER") else { return };
+    let path = target(version);
+    let output = Command::new(tough)
+        .args(["lookup", "REPO/public", &path])
+        .current_dir(site.dir.path())
+        .output()
+        .map_err(|error| format!("cannot run $TOUGH_READER: {error}"))
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains(&path));
+}
+
+fn target(version: &str) -> String {
+    format!("demo/{version}/demo-{version}-linux-x86_64.tar.zst")
+}
+
+pub(crate) fn python_tuf_reads(site: &Site, version: &str) {
     let python = std::env::var("TUF_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/python_tuf.py");
-    let path = format!("demo/{version}/demo-{version}-linux-x86_64.tar.zst");
+    let path = target(version);
     let output = Command::new(&python)
         .arg(script)
         .args(["lookup", "REPO/public", &path])
@@ -28,7 +47,7 @@ fn reads(site: &Site, version: &str) {
 }
 
 #[test]
-fn python_tuf_reads_us_plain_after_a_revocation_and_after_a_full_rotation() {
+fn strangers_read_us_plain_after_a_revocation_and_after_a_full_rotation() {
     let site = Site::released();
     reads(&site, "1.0.0");
     let revoke = ["revoke", "--repo", "REPO", "--product", "demo", "--version", "1.0.0"];
@@ -56,7 +75,8 @@ fn python_tuf_reads_our_hash_bins() {
     for version in ["1.0.0", "1.1.0", "1.2.0"] {
         site.release(version, &[1, 2]);
     }
+    // `tough` asks for every bin, also for those that hold nothing and have no file, and then finds nothing.
     for version in ["1.0.0", "1.1.0", "1.2.0"] {
-        reads(&site, version);
+        python_tuf_reads(&site, version);
     }
 }
