@@ -82,6 +82,11 @@ impl Failure {
     pub fn exit(&self) -> Exit {
         self.exit
     }
+
+    /// What went wrong, in a sentence.
+    pub fn sentence(&self) -> &str {
+        &self.sentence
+    }
 }
 
 /// Attaches an exit code and a sentence to any error on its way up to `main`.

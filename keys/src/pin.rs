@@ -48,13 +48,13 @@ impl PinnedRoot {
     /// # Errors
     /// The request carries no root, or one that is not signed enough.
     pub fn trust_first(request: &SigningRequest) -> Result<Self, Refused> {
-        match &request.subject {
-            RequestSubject::Role { role, roots, .. } => {
-                let first = roots.first().ok_or_else(|| Refused::NoPinnedRoot(role.clone()))?;
-                Self::published(first.0.clone())
-            }
-            RequestSubject::Statement { .. } => Err(Refused::NoPinnedRoot("statement".to_owned())),
-        }
+        let (what, roots) = match &request.subject {
+            RequestSubject::Role { role, roots, .. } => (role.as_str(), roots.as_slice()),
+            RequestSubject::Renewal(renewal) => (renewal.product.as_str(), &renewal.roots[..]),
+            RequestSubject::Statement { .. } => ("statement", &[][..]),
+        };
+        let first = roots.first().ok_or_else(|| Refused::NoPinnedRoot(what.to_owned()))?;
+        Self::published(first.0.clone())
     }
 
     /// A first root that `key` has just signed: `payload` are the signed bytes.

@@ -110,6 +110,9 @@ pub enum Refused {
     /// A signature carries one verdict.
     #[error("the request adds {0} releases, but a signature carries the verdict about one")]
     SeveralReleases(usize),
+    /// A renewal, where one role is wanted.
+    #[error("the request is a renewal of many roles, and one is wanted here")]
+    ManyRoles,
 }
 
 impl Refused {

@@ -7,15 +7,18 @@ mod common;
 use std::collections::BTreeMap;
 use std::error::Error;
 
+use common::program::Desk;
 use common::{Holder, Repo, release};
 use countersign_keys::pin::PinnedRoot;
-use countersign_keys::review::review;
+use countersign_keys::review::{review, review_each};
 use countersign_keys::sign::{Rebuilds, sign};
 use countersign_metadata::authoring::{
     self, Draft, Expiry, OnlineSigner, Plan, Publication, Published, Rotation,
 };
 use countersign_metadata::release::Blob;
-use countersign_metadata::request::{FORMAT, Signature, SigningRequest};
+use countersign_metadata::request::{
+    FORMAT, Renewal, RequestSubject, Signature, Signatures, SigningRequest,
+};
 use countersign_metadata::trust::{Source, SourceError};
 use countersign_metadata::{Release, Sha256};
 
@@ -90,7 +93,7 @@ impl Site {
             let mut pinned =
                 root.map(|root| PinnedRoot::published(root).unwrap_or_else(|e| panic!("{e}")));
             for (part, accepted) in draft.parts().iter().zip(&mut accepted) {
-                let json = serde_json::to_vec(part.request()).unwrap();
+                let json = serde_json::to_vec(&part.request()).unwrap();
                 let request = serde_json::from_slice(&json).unwrap();
                 let reviewed = review(&request, pinned.as_ref());
                 let reviewed = reviewed.unwrap_or_else(|e| panic!("{}: {e}", part.role()));
@@ -166,6 +169,7 @@ fn a_whole_circle_is_replaced_and_both_circles_understand_what_they_sign() {
         threshold: None,
         online: None,
         products: Vec::new(),
+        bins: None,
         renew: false,
         expires: EXPIRES.parse().unwrap(),
     };
@@ -206,7 +210,7 @@ fn bins_and_their_index_are_explained_and_a_release_in_the_wrong_bin_is_refused(
     let served = Blob { sha256: Sha256::of(b"served"), length: 6 };
     let draft = Draft::release(&published, &two, served, EXPIRES.parse().unwrap()).unwrap();
     let part = draft.parts().iter().find(|p| p.role() != "demo.index").unwrap();
-    let json = serde_json::to_string(part.request()).unwrap();
+    let json = serde_json::to_string(&part.request()).unwrap();
     let other = if part.role() == "demo.0" { "demo.1" } else { "demo.0" };
     for wrong in [other, "demo.g", "demo.16", "demo.index"] {
         let bent = json.replace(&format!("{:?}", part.role()), &format!("{wrong:?}"));
@@ -214,4 +218,106 @@ fn bins_and_their_index_are_explained_and_a_release_in_the_wrong_bin_is_refused(
         let root = root.unwrap_or_else(|e| panic!("{e}"));
         assert!(review(&serde_json::from_str(&bent).unwrap(), Some(&root)).is_err(), "{wrong}");
     }
+}
+
+#[test]
+fn a_renewal_of_bins_is_said_in_words_and_signed_by_the_new_circle_alone() {
+    let repo = Repo::new();
+    let mut site = Site::new(&repo, Some(16));
+    for version in ["1.0.0", "1.1.0", "1.2.0"] {
+        site.release(&repo, &release(version));
+    }
+    let dave = Holder::new("dave");
+    let rotation = Rotation {
+        add: vec![holder(&dave)],
+        remove: vec!["alice".to_owned()],
+        threshold: None,
+        online: None,
+        products: Vec::new(),
+        bins: None,
+        renew: false,
+        expires: EXPIRES.parse().unwrap(),
+    };
+    let mut published = site.published().unwrap();
+    published.load_bins(&"demo".parse().unwrap(), &mut { &site }).unwrap();
+    let draft = Draft::rotate(&published, &rotation).unwrap();
+    let root = site.files["metadata/1.root.json"].clone();
+    let root = PinnedRoot::published(root).unwrap_or_else(|e| panic!("{e}"));
+    let now = "2026-11-20T00:00:00Z".parse().unwrap();
+
+    let product = draft.parts().iter().find(|p| p.role() == "demo").unwrap();
+    let reviewed = review(&product.request(), Some(&root)).unwrap_or_else(|e| panic!("{e}"));
+    let words = reviewed.get().words(now);
+    assert!(words.contains("+ demo.*: dave") && words.contains("- demo.*: alice"), "{words}");
+
+    // As it comes out of a file.
+    let is_renewal = |r: &&SigningRequest| matches!(r.subject, RequestSubject::Renewal(_));
+    let renewal = draft.requests().iter().find(is_renewal).unwrap();
+    let json = serde_json::to_string(renewal).unwrap();
+    let renewal: SigningRequest = serde_json::from_str(&json).unwrap();
+    let many = review_each(&renewal, Some(&root)).unwrap_or_else(|e| panic!("{e}"));
+    let words = many.words(now);
+    for said in [
+        format!("Renewal of {} roles", many.each().len()),
+        format!("In {} of them nothing changes but the version and the expiry", many.each().len()),
+        "Delegated by demo version 2, a DRAFT".to_owned(),
+        "It follows version 4 (signed as it must be".to_owned(),
+        dave.id(),
+    ] {
+        assert!(words.contains(&said), "{said} is not in: {words}");
+    }
+    let none = Rebuilds::Verdicts(Vec::new());
+    for reviewed in many.each() {
+        assert!(sign(reviewed, &repo.alice.secret, &none).is_err(), "alice has left");
+        let signed = sign(reviewed, &dave.secret, &none).unwrap_or_else(|e| panic!("{e}"));
+        let accepted = draft.parts().iter().find(|p| *p.digest() == signed.signature.message);
+        accepted.unwrap().accept(signed.signature).unwrap();
+    }
+    assert!(review(&renewal, Some(&root)).is_err(), "many are not one");
+
+    // As dave meets it.
+    let desk = Desk::new();
+    desk.put_key(&dave);
+    desk.put("1.root.json", &site.files["metadata/1.root.json"]);
+    desk.put_request("renewal.json", &renewal);
+    let shown = desk.run("review --root 1.root.json renewal.json").done();
+    assert!(shown.contains("nothing changes but the version and the expiry"), "{shown}");
+    let json = desk.run("review --json --root 1.root.json renewal.json").done();
+    let json: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
+    assert_eq!((json.len(), &json[0]["role"]), (many.each().len(), &"demo.index".into()));
+    let signed = desk.run("sign --yes --key dave.key --root 1.root.json renewal.json").done();
+    let signed: Signatures = serde_json::from_str(&signed).unwrap();
+    assert_eq!(signed.signatures.len(), many.each().len());
+    for signature in signed.signatures {
+        let part = draft.parts().iter().find(|p| *p.digest() == signature.message);
+        part.unwrap().accept(signature).unwrap();
+    }
+    // A stock tool signs one file at a time.
+    let export = "export-message --root 1.root.json -o message renewal.json";
+    desk.run(export).failed(2, "a renewal of many roles");
+    desk.run(&format!("{export} --role demo.nowhere")).failed(3, "no such role");
+    desk.run(&format!("{export} --role demo.index")).done();
+    let index = draft.parts().iter().find(|p| p.role() == "demo.index").unwrap();
+    assert_eq!(std::fs::read(desk.path("message")).unwrap(), index.message());
+
+    // What its keyholders have not signed is not renewed, and neither is a product's role that is not the next one.
+    let RequestSubject::Renewal(renewal) = renewal.subject else { panic!() };
+    let refused = |bend: &dyn Fn(&mut Renewal)| {
+        let mut bent = renewal.clone();
+        bend(&mut bent);
+        let request = SigningRequest { format: FORMAT, subject: RequestSubject::Renewal(bent) };
+        review_each(&request, Some(&root)).is_err()
+    };
+    assert!(!refused(&|_| {}));
+    assert!(refused(&|bent| bent.files.clear()));
+    for role in ["root", "targets", "demo", "other.index", "demo.ff"] {
+        assert!(refused(&|bent| bent.files[0].role = role.to_owned()), "{role}");
+    }
+    assert!(refused(&|bent| bent.drafted = bent.published.clone()));
+    assert!(refused(&|bent| bent.published = bent.drafted.clone()));
+    assert!(refused(&|bent| bent.files[1].role = bent.files[0].role.clone()));
+    assert!(refused(&|bent| {
+        let text = String::from_utf8(bent.files[1].last.0.clone()).unwrap();
+        bent.files[1].last.0 = text.replace("First release", "Other release").into_bytes();
+    }));
 }

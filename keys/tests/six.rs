@@ -59,7 +59,7 @@ impl Six {
     /// One keyholder reviews the request, has the own tool sign it, and answers.
     fn answer(&self, name: &str, part: &Part) -> Signature {
         let Self { desk, library, .. } = self;
-        desk.put_request("request.json", part.request());
+        desk.put_request("request.json", &part.request());
         let public = format!("--public {name}.pub");
         let sign = |key: String| {
             desk.run(&format!("sign --yes {key} {public} -o sig.json request.json")).done()

@@ -11,6 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{PublicKey, Sha256, dsse};
 
+mod renewal;
+
+pub use renewal::{Renewal, Renewed, Signatures};
+
 /// The format that this code writes and reads.
 pub const FORMAT: u32 = 1;
 
@@ -71,7 +75,12 @@ pub enum RequestSubject {
         /// `delegator` is drafted, and the `delegator` of a bin or index.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         targets: Option<Bytes>,
+        /// For a bin or index whose `delegator` is drafted: the published role of the product, which proves `last`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        published: Option<Bytes>,
     },
+    /// Many roles below a product, said once more.
+    Renewal(Box<Renewal>),
     /// An in-toto statement; what is signed is its DSSE encoding.
     Statement {
         /// The statement's bytes.
@@ -80,10 +89,12 @@ pub enum RequestSubject {
 }
 
 impl SigningRequest {
-    /// The exact bytes that a signature covers.
+    /// The exact bytes that a signature covers. A renewal has many messages, those of [`Renewal::request`], and
+    /// none of its own.
     pub fn message(&self) -> Vec<u8> {
         match &self.subject {
             RequestSubject::Role { payload, .. } => payload.0.clone(),
+            RequestSubject::Renewal(_) => Vec::new(),
             RequestSubject::Statement { payload } => dsse::pae(dsse::IN_TOTO, &payload.0),
         }
     }

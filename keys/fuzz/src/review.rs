@@ -33,6 +33,7 @@ pub(crate) fn run(bytes: &[u8]) {
 pub(crate) fn accepted(bytes: &[u8]) -> bool {
     let (mut pinned, mut payload, mut asked) = (None, Vec::new(), String::new());
     let (mut roots, mut last, mut delegator, mut targets) = (Vec::new(), None, None, None);
+    let mut published_role = None;
     for (name, bytes) in parts(bytes) {
         if let Some(role) = name.strip_prefix("role ") {
             role.clone_into(&mut asked);
@@ -49,12 +50,15 @@ pub(crate) fn accepted(bytes: &[u8]) -> bool {
             "last" => last = Some(Bytes(file)),
             "delegator" => delegator = Some(Bytes(file)),
             "targets" => targets = Some(Bytes(file)),
+            "published" => published_role = Some(Bytes(file)),
             "pinned" => pinned = PinnedRoot::published(file).ok(),
             _ => {}
         }
     }
     let payload = Bytes(payload);
-    let subject = RequestSubject::Role { role: asked, payload, roots, last, delegator, targets };
+    let (role, published) = (asked, published_role);
+    let subject =
+        RequestSubject::Role { role, payload, roots, last, delegator, targets, published };
     let request = SigningRequest { format: FORMAT, subject };
     let pinned = pinned.or_else(|| PinnedRoot::trust_first(&request).ok());
     review(&request, pinned.as_ref()).is_ok_and(|reviewed| shown_and_signed(&reviewed, &request))

@@ -1,5 +1,5 @@
 //! Bins below a product, which hold its releases, and its index: reviewed from the delegation that the product's own
-//! role gives them, which the request carries.
+//! role gives them, which the request carries; in a rotation from the drafted one, beside the one that is published.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -86,18 +86,31 @@ impl Case<'_> {
         let what = format!("the role of {product} in the request");
         let delegator = TufFile::published(&what, product.as_str(), delegator)?;
         let mut labels = self.chain.newest().labels.clone();
+        let above = Targets::of(&delegator)?;
+        let mut published = None;
         let signed = match (self.asked.targets, self.asked.last) {
             (Some(bytes), _) => {
                 let targets = TufFile::published("the published targets", "targets", bytes)?;
                 targets.verify(&self.chain.authority("targets")?)?;
-                delegator.verify(&targets.delegates(product.as_str())?)?;
+                let by = targets.delegates(product.as_str())?;
                 labels.extend(Targets::of(&targets)?.labels);
-                true
+                if let Some(bytes) = self.asked.published {
+                    // The drafted role proves nothing: it only names who is asked. The published one proves what
+                    // was last.
+                    let what = format!("the published role of {product}");
+                    let file = TufFile::published(&what, product.as_str(), bytes)?;
+                    file.verify(&by)?;
+                    let version = Targets::of(&file)?.head.version;
+                    follows(product.as_str(), &above.head, Some(version))?;
+                    published = Some(file);
+                } else {
+                    delegator.verify(&by)?;
+                }
+                published.is_none()
             }
             (None, None) => false,
             (None, Some(_)) => return Err(not_delegated()),
         };
-        let above = Targets::of(&delegator)?;
         let Below { bins, holders } = above.below.ok_or_else(not_delegated)?;
         let is_index = role == index_of(product);
         let is_bin = (0..bins.count()).any(|number| role == bins.name(product, number));
@@ -118,7 +131,7 @@ impl Case<'_> {
             None => Last::None,
             Some(bytes) => {
                 let file = TufFile::published(&format!("the last {role}"), role, bytes)?;
-                file.verify(&delegator.delegates(role)?)?;
+                file.verify(&published.as_ref().unwrap_or(&delegator).delegates(role)?)?;
                 Last::Verified(Targets::of(&file)?)
             }
         };

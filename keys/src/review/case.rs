@@ -26,6 +26,7 @@ pub(super) struct Asked<'a> {
     pub(super) last: Option<&'a [u8]>,
     pub(super) delegator: Option<&'a [u8]>,
     pub(super) targets: Option<&'a [u8]>,
+    pub(super) published: Option<&'a [u8]>,
 }
 
 pub(super) fn review(asked: &Asked<'_>, pinned: Option<&PinnedRoot>) -> Result<Reviewed, Refused> {

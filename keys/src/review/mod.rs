@@ -10,6 +10,7 @@ mod change;
 mod facts;
 pub(crate) mod file;
 mod last;
+mod many;
 mod product;
 mod role;
 pub(crate) mod roles;
@@ -24,6 +25,7 @@ use countersign_metadata::{PublicKey, Release, Sha256};
 use serde::Serialize;
 
 pub use change::{Change, NamedKey};
+pub use many::{Answer, Many, review_each};
 pub use role::{Before, Delegator, RoleReview, Signers};
 pub use statement::{Says, StatementReview};
 
@@ -81,7 +83,7 @@ pub fn review(request: &SigningRequest, pinned: Option<&PinnedRoot>) -> Result<R
     let message = request.message();
     let digest = Sha256::of(&message);
     match &request.subject {
-        RequestSubject::Role { role, payload, roots, last, delegator, targets } => {
+        RequestSubject::Role { role, payload, roots, last, delegator, targets, published } => {
             let asked = case::Asked {
                 role,
                 payload: &payload.0,
@@ -89,9 +91,11 @@ pub fn review(request: &SigningRequest, pinned: Option<&PinnedRoot>) -> Result<R
                 last: last.as_ref().map(|b| b.0.as_slice()),
                 delegator: delegator.as_ref().map(|b| b.0.as_slice()),
                 targets: targets.as_ref().map(|b| b.0.as_slice()),
+                published: published.as_ref().map(|b| b.0.as_slice()),
             };
             case::review(&asked, pinned)
         }
+        RequestSubject::Renewal(_) => Err(Refused::ManyRoles),
         RequestSubject::Statement { payload } => {
             let review = statement::review(&payload.0, digest)?;
             Ok(Reviewed {

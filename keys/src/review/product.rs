@@ -73,6 +73,15 @@ impl Case<'_> {
         if from != to {
             changes.push(Change::Bins { role: name.to_owned(), from, to });
         }
+        if let (Some(old), Some(new)) =
+            (last.verified().and_then(|old| old.below.as_ref()), new.below.as_ref())
+        {
+            let all = format!("{name}.*");
+            let before = BTreeMap::from([(all.clone(), old.holders.clone())]);
+            let old = published.as_ref().map(Targets::of).transpose()?;
+            let old = old.map_or_else(|| targets.labels.clone(), |old| old.labels);
+            changes.extend(change::holders(&before, [(&all, &new.holders)], &old, &targets.labels));
+        }
         let releases = changes.iter().filter_map(added).cloned().collect();
         let mut signers = vec![Signers::new(name.to_owned(), &delegation.holders, &targets.labels)];
         let mut all = delegation.holders.set();

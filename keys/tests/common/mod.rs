@@ -208,6 +208,7 @@ pub(crate) fn raw_request(
             last: last.map(Bytes),
             delegator: delegator.map(Bytes),
             targets: None,
+            published: None,
         },
     }
 }

@@ -1,31 +1,45 @@
 //! A draft: the roles to be signed, frozen. Everything in it is derived from its signing requests.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::published::Published;
 use super::{AuthoringError, Plan, roles};
-use crate::PublicKey;
 use crate::release::{Blob, Release};
-use crate::request::{Bytes, FORMAT, RequestSubject, SigningRequest};
+use crate::request::{Bytes, FORMAT, Renewal, RequestSubject, SigningRequest};
 use crate::trust::{Authority, Bins, SignedFile, Signer, TrustError, index_of, names, product_of};
+use crate::{PublicKey, Sha256};
 
 /// One role of a draft.
 #[derive(Clone, Debug)]
 pub struct Part {
-    request: SigningRequest,
+    /// The request that asks for it, by its place among the draft's.
+    asked_by: usize,
+    request: Asked,
+    digest: Sha256,
     file: SignedFile,
     authorities: Vec<Authority>,
     names: BTreeMap<PublicKey, Signer>,
     releases: Vec<Release>,
 }
 
+/// How a role is asked for.
+#[derive(Clone, Debug)]
+enum Asked {
+    Alone(Box<SigningRequest>),
+    /// With many others; its own request is made when it is wanted.
+    Renewed(Arc<Renewal>, usize),
+}
+
 /// The roles to be signed together.
 #[derive(Clone, Debug)]
 pub struct Draft {
     parts: Vec<Part>,
+    requests: Vec<SigningRequest>,
 }
 
 /// Where a draft stands beside what is published.
@@ -73,6 +87,7 @@ impl Draft {
                 last: None,
                 delegator: delegator.cloned(),
                 targets: None,
+                published: None,
             };
             Ok::<_, AuthoringError>(SigningRequest { format: FORMAT, subject })
         };
@@ -106,28 +121,21 @@ impl Draft {
         published: Option<&Published>,
     ) -> Result<Self, AuthoringError> {
         let mut parts = Vec::new();
-        for request in requests {
-            let role = match &request.subject {
-                RequestSubject::Role { role, .. } => role.clone(),
-                RequestSubject::Statement { .. } => "a statement".to_owned(),
+        for (asked_by, request) in requests.iter().enumerate() {
+            let RequestSubject::Renewal(renewal) = &request.subject else {
+                parts.push(Part::new(asked_by, request, None, published)?);
+                continue;
             };
-            let wrong = |source| AuthoringError::Request { role: role.clone(), source };
-            let RequestSubject::Role { payload, .. } = &request.subject else {
-                return Err(wrong(TrustError::malformed(&role, "a draft signs roles alone")));
-            };
-            let file = SignedFile::parse(&role, &roles::file(&payload.0, [])).map_err(wrong)?;
-            if file.message() != payload.0 {
-                return Err(wrong(TrustError::malformed(&role, "its bytes are not canonical")));
+            let shared = Arc::new((**renewal).clone());
+            for (number, renewed) in renewal.files.iter().enumerate() {
+                let role = renewed.role.clone();
+                let wrong = |source| AuthoringError::Request { role, source };
+                let request = renewal.request(renewed).map_err(wrong)?;
+                let asked = Asked::Renewed(Arc::clone(&shared), number);
+                parts.push(Part::new(asked_by, &request, Some(asked), published)?);
             }
-            parts.push(Part {
-                releases: new_releases(&file, published.and_then(|p| p.file(&role))),
-                request,
-                file,
-                authorities: Vec::new(),
-                names: BTreeMap::new(),
-            });
         }
-        let mut draft = Self { parts };
+        let mut draft = Self { parts, requests };
         draft.authorise(published)?;
         Ok(draft)
     }
@@ -159,8 +167,11 @@ impl Draft {
             });
             // Whoever could sign the version before signs this one too: a client that has not seen the new root
             // yet follows as well, so that there is no moment at which some client is shut out.
+            // Only what is below a drafted product is for the new circle alone: whoever reads the new snapshot reads
+            // the product's new role first, and that one both circles have signed.
+            let alone = product_of(role).is_some();
             let by_published = published
-                .filter(|p| above.is_none() || p.file(role).is_some())
+                .filter(|p| above.is_none() || (p.file(role).is_some() && !alone))
                 .map(|published| published.authority(role));
             let authorities: Result<Vec<_>, _> =
                 [by_draft, by_published].into_iter().flatten().collect();
@@ -178,6 +189,11 @@ impl Draft {
     /// Its roles.
     pub fn parts(&self) -> &[Part] {
         &self.parts
+    }
+
+    /// The files that travel to keyholders: one a role, or one for many roles.
+    pub fn requests(&self) -> &[SigningRequest] {
+        &self.requests
     }
 
     /// Where it stands beside what is published.
@@ -200,6 +216,36 @@ impl Draft {
 }
 
 impl Part {
+    /// `asked`: how, where it is not by this very request alone.
+    fn new(
+        asked_by: usize,
+        request: &SigningRequest,
+        asked: Option<Asked>,
+        published: Option<&Published>,
+    ) -> Result<Self, AuthoringError> {
+        let role = match &request.subject {
+            RequestSubject::Role { role, .. } => role.clone(),
+            _ => "a statement".to_owned(),
+        };
+        let wrong = |source| AuthoringError::Request { role: role.clone(), source };
+        let RequestSubject::Role { payload, .. } = &request.subject else {
+            return Err(wrong(TrustError::malformed(&role, "a draft signs roles alone")));
+        };
+        let file = SignedFile::parse(&role, &roles::file(&payload.0, [])).map_err(wrong)?;
+        if file.message() != payload.0 {
+            return Err(wrong(TrustError::malformed(&role, "its bytes are not canonical")));
+        }
+        Ok(Self {
+            asked_by,
+            request: asked.unwrap_or_else(|| Asked::Alone(Box::new(request.clone()))),
+            digest: Sha256::of(file.message()),
+            releases: new_releases(&file, published.and_then(|p| p.file(&role))),
+            file,
+            authorities: Vec::new(),
+            names: BTreeMap::new(),
+        })
+    }
+
     /// The role.
     pub fn role(&self) -> &str {
         self.file.role()
@@ -215,9 +261,27 @@ impl Part {
         self.file.expires()
     }
 
-    /// What travels to keyholders.
-    pub fn request(&self) -> &SigningRequest {
-        &self.request
+    /// The request for this role alone.
+    pub fn request(&self) -> Cow<'_, SigningRequest> {
+        match &self.request {
+            Asked::Alone(request) => Cow::Borrowed(request),
+            Asked::Renewed(renewal, number) => {
+                let made = renewal.files.get(*number).and_then(|f| renewal.request(f).ok());
+                // It was made once already, when the draft was read.
+                let subject = RequestSubject::Renewal(Box::new((**renewal).clone()));
+                Cow::Owned(made.unwrap_or(SigningRequest { format: FORMAT, subject }))
+            }
+        }
+    }
+
+    /// Which of [`Draft::requests`] asks for it.
+    pub fn asked_by(&self) -> usize {
+        self.asked_by
+    }
+
+    /// SHA-256 of the exact bytes to be signed.
+    pub fn digest(&self) -> &Sha256 {
+        &self.digest
     }
 
     /// The exact bytes to be signed.
@@ -267,6 +331,7 @@ pub(super) fn next_version(
         last: published.bytes(role).cloned().map(Bytes),
         delegator: delegator.map(Bytes),
         targets: targets.map(Bytes),
+        published: None,
     };
     Ok(SigningRequest { format: FORMAT, subject })
 }

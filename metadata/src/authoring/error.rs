@@ -71,14 +71,6 @@ pub enum AuthoringError {
         /// Its role.
         role: String,
     },
-    /// Rotating keyholders would mean to sign every bin anew, one by one.
-    #[error(
-        "{product} has hash bins: each of them would need new signatures, which is not supported"
-    )]
-    RotatesBins {
-        /// The product.
-        product: Product,
-    },
     /// A rotation that would leave everything as it is.
     #[error("nothing would change")]
     NoChange,

@@ -260,6 +260,7 @@ impl Online<'_, '_, '_> {
                 last: self.published.and_then(|p| p.bytes(role)).cloned().map(Bytes),
                 delegator: None,
                 targets: None,
+                published: None,
             },
         };
         let mut signatures = vec![ask(&mut *self.signer, role, &request(self.roots), &payload)?];

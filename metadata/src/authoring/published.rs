@@ -86,9 +86,9 @@ impl Published {
     /// # Errors
     /// It does not verify, or cannot be read.
     pub fn load(&mut self, role: &str, source: &mut dyn Source) -> Result<(), AuthoringError> {
-        let Some(product) = product_of(role).filter(|_| !self.files.contains_key(role)) else {
-            return Ok(());
-        };
+        // A product that a draft adds is not there yet.
+        let wanted = |p: &Product| !self.files.contains_key(role) && self.products().contains(p);
+        let Some(product) = product_of(role).filter(wanted) else { return Ok(()) };
         let file = self.trust.below(&product, role, Timestamp::MIN, source);
         if let Some(file) = file.map_err(AuthoringError::Published)? {
             self.files.insert(role.to_owned(), file);

@@ -12,7 +12,8 @@ use serde_json::Value;
 use super::draft::next_version;
 use super::published::Published;
 use super::{AuthoringError, Draft, Holder, Plan, roles};
-use crate::trust::{Authority, SignedFile, names};
+use crate::request::{Bytes, FORMAT, Renewal, Renewed, RequestSubject, SigningRequest};
+use crate::trust::{Authority, Bins, SignedFile, index_of, names};
 use crate::{Product, PublicKey};
 
 /// What is to change.
@@ -28,6 +29,8 @@ pub struct Rotation {
     pub online: Option<Holder>,
     /// Products that join.
     pub products: Vec<Product>,
+    /// Into how many hash bins the products that join put their releases; none if absent.
+    pub bins: Option<Bins>,
     /// Draft everything anew, also what would stay the same, so that it expires later.
     pub renew: bool,
     /// When the new versions expire.
@@ -82,8 +85,11 @@ impl Published {
 impl Draft {
     /// The next versions of root and, where its keyholders or products change, of everything that they sign.
     ///
+    /// A product with bins is said again whole, its bins in [`Renewal`]s.
+    ///
     /// # Errors
-    /// Nothing would change, or what would come out makes no sense.
+    /// Nothing would change, what would come out makes no sense, or the bins of a product were not loaded
+    /// ([`Published::load_bins`]).
     pub fn rotate(published: &Published, rotation: &Rotation) -> Result<Self, AuthoringError> {
         let old = published.plan()?;
         let plan = changed(&old, rotation)?;
@@ -101,11 +107,6 @@ impl Draft {
             return Err(AuthoringError::NoChange);
         }
 
-        for product in published.products().into_iter().filter(|_| held) {
-            if published.bins(&product)?.is_some() {
-                return Err(AuthoringError::RotatesBins { product });
-            }
-        }
         let mut requests = Vec::new();
         let drafted = |role: &str, signed: &Value| -> Result<Vec<u8>, AuthoringError> {
             Ok(roles::file(&roles::payload(role, signed)?, []))
@@ -125,18 +126,91 @@ impl Draft {
         }
         for product in &plan.products {
             let role = product.as_str();
-            let signed = match published.file(role) {
-                Some(_) if !held => continue,
-                Some(last) => roles::next(last, rotation.expires, []),
-                None => roles::product(1, rotation.expires, serde_json::Map::new()),
+            let last = published.file(role);
+            if last.is_some() && !held {
+                continue;
+            }
+            let bins = match last {
+                Some(_) => published.bins(product)?,
+                None => rotation.bins,
             };
-            let last_delegator =
-                published.file(role).and_then(|_| published.bytes("targets").cloned());
+            let with_bins = bins.map(|bins| roles::with_bins(&plan, product, bins));
+            let signed = match (last, &with_bins) {
+                (Some(last), None) => roles::next(last, rotation.expires, []),
+                (Some(last), Some(written)) => {
+                    let delegations = ("delegations", written["delegations"].clone());
+                    roles::next(last, rotation.expires, [delegations])
+                }
+                (None, Some(written)) => written.clone(),
+                (None, None) => roles::product(1, rotation.expires, serde_json::Map::new()),
+            };
+            let last_delegator = last.and_then(|_| published.bytes("targets").cloned());
             let delegator = delegator.clone();
             requests.push(next_version(published, role, &signed, delegator, last_delegator)?);
+            if bins.is_none() {
+                continue;
+            }
+            let above = drafted(role, &signed)?;
+            if last.is_some() {
+                requests.extend(renewals(published, product, &above, rotation.expires)?);
+            } else {
+                let index = roles::index(rotation.expires);
+                requests.push(next_version(
+                    published,
+                    &index_of(product),
+                    &index,
+                    Some(above),
+                    None,
+                )?);
+            }
         }
         Self::from_requests(requests, Some(published))
     }
+}
+
+/// Bytes of published roles in one part of a renewal: with base64 and chain well below what a request may be.
+const PART: usize = 24 << 20;
+
+/// The index and every bin of a product, said once more for the keyholders that `drafted` names.
+fn renewals(
+    published: &Published,
+    product: &Product,
+    drafted: &[u8],
+    expires: Timestamp,
+) -> Result<Vec<SigningRequest>, AuthoringError> {
+    let bytes = |role: &str| {
+        let not_loaded = || AuthoringError::NotLoaded { role: role.to_owned() };
+        published.bytes(role).cloned().map(Bytes).ok_or_else(not_loaded)
+    };
+    let mut parts: Vec<Vec<Renewed>> = vec![Vec::new()];
+    let mut length = 0;
+    for role in [index_of(product)].into_iter().chain(published.bin_names(product)) {
+        let last = bytes(&role)?;
+        length += last.0.len();
+        if length > PART {
+            length = last.0.len();
+            parts.push(Vec::new());
+        }
+        if let Some(part) = parts.last_mut() {
+            part.push(Renewed { role, last });
+        }
+    }
+    let (targets, above) = (bytes("targets")?, bytes(product.as_str())?);
+    let renewal = |(part, files): (u32, Vec<Renewed>)| {
+        let renewal = Renewal {
+            product: product.clone(),
+            part,
+            expires: Timestamp::from_second(expires.as_second()).unwrap_or(expires),
+            roots: published.chain(),
+            targets: targets.clone(),
+            published: above.clone(),
+            drafted: Bytes(drafted.to_vec()),
+            files,
+        };
+        let subject = RequestSubject::Renewal(Box::new(renewal));
+        SigningRequest { format: FORMAT, subject }
+    };
+    Ok((1..).zip(parts).map(renewal).collect())
 }
 
 /// The new version of a top-level role: as written anew, with whatever else the last one says, and `kept` as it is.

@@ -12,6 +12,7 @@ mod interrupted;
 mod journey;
 mod killed;
 mod refusals;
+mod renewal;
 mod revocation;
 mod rotation;
 mod serve;

@@ -9,7 +9,7 @@ use crate::interrupted::{files, restore};
 use crate::site::{Run, Site};
 
 /// Dave, Erin and Frank for Alice, Bob and Carol.
-const REPLACE_ALL: [&str; 12] = [
+pub(crate) const REPLACE_ALL: [&str; 12] = [
     "--remove",
     "alice",
     "--remove",
@@ -24,11 +24,11 @@ const REPLACE_ALL: [&str; 12] = [
     "frank=frank.pub",
 ];
 
-fn rotate(site: &Site, arguments: &[&str]) -> Run {
+pub(crate) fn rotate(site: &Site, arguments: &[&str]) -> Run {
     site.run(&[&["rotate", "--repo", "REPO"], arguments].concat())
 }
 
-fn drafted(run: &Run) -> String {
+pub(crate) fn drafted(run: &Run) -> String {
     assert_eq!(run.code, 0, "{}", run.json);
     run.json["draft"].as_str().unwrap().to_owned()
 }
@@ -95,7 +95,7 @@ fn requests_carry_what_a_signer_needs_when_keys_were_replaced() {
 }
 
 /// Every state that a reader can meet while the draft is published, oldest first; the last one is complete.
-fn moments(
+pub(crate) fn moments(
     site: &Site,
     publish: impl Fn() -> Run,
 ) -> Vec<std::collections::BTreeMap<std::path::PathBuf, Vec<u8>>> {

@@ -7,7 +7,9 @@ use std::process::{Command, Output};
 
 use countersign_metadata::digest::Hasher;
 use countersign_metadata::release::{Blob, Environment, EnvironmentKind, Input, Urgency};
-use countersign_metadata::request::{Signature, SigningRequest};
+use countersign_metadata::request::{
+    FORMAT, RequestSubject, Signature, Signatures, SigningRequest,
+};
 use countersign_metadata::statement::{self, Outcome};
 use countersign_metadata::trust::{Kept, Releases, Source, SourceError, Trust, TrustError};
 use countersign_metadata::{Release, Sha256, dsse};
@@ -124,9 +126,19 @@ impl Site {
         change: impl FnOnce(&mut Signature),
     ) -> String {
         let request: SigningRequest = serde_json::from_slice(&fs::read(request).unwrap()).unwrap();
-        let mut signature = TestKey::new(seed).answer(&request, "a label of the signer's own");
-        change(&mut signature);
-        let bytes = serde_json::to_vec(&signature).unwrap();
+        let sign = |request: &SigningRequest| {
+            TestKey::new(seed).answer(request, "a label of the signer's own")
+        };
+        let bytes = if let RequestSubject::Renewal(renewal) = &request.subject {
+            let one = |file| sign(&renewal.request(file).unwrap());
+            let mut signatures: Vec<_> = renewal.files.iter().map(one).collect();
+            change(signatures.last_mut().unwrap());
+            serde_json::to_vec(&Signatures { format: FORMAT, signatures }).unwrap()
+        } else {
+            let mut signature = sign(&request);
+            change(&mut signature);
+            serde_json::to_vec(&signature).unwrap()
+        };
         let name = format!("{}.sig.json", Sha256::of(&bytes).short());
         fs::write(self.path(&name), bytes).unwrap();
         name

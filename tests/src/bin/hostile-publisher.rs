@@ -89,6 +89,7 @@ impl Forger<'_> {
                 last: Some(last),
                 delegator: None,
                 targets: None,
+                published: None,
             },
         };
         let mut words = self.signer.split_whitespace();

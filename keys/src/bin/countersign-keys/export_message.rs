@@ -9,7 +9,7 @@ use countersign_keys::store::{self, Overwrite};
 use countersign_metadata::Sha256;
 use serde_json::json;
 
-use crate::input::{failed, pinned, public, refused, request};
+use crate::input::{failed, one_request, pinned, public, refused};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,6 +36,9 @@ pub(crate) struct Args {
     /// For a release that you have not rebuilt: also write the bytes of your waiver, to be signed by the same key
     #[arg(long, value_name = "FILE", requires = "public")]
     waiver: Option<PathBuf>,
+    /// Of a renewal, which asks for many: this role
+    #[arg(long)]
+    role: Option<String>,
     /// Where the bytes go
     #[arg(short, value_name = "FILE")]
     output: PathBuf,
@@ -45,7 +48,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self, out: Out) -> Result<Exit, Failure> {
-        let request = request(self.request.as_deref())?;
+        let request = one_request(self.request.as_deref(), self.role.as_deref())?;
         let pinned = pinned(self.root.as_deref(), self.public.as_deref())?;
         let reviewed = review(&request, pinned.as_ref()).map_err(refused)?;
         out.say(reviewed.get().words(jiff::Timestamp::now()));

@@ -10,7 +10,7 @@ use countersign_keys::sign::Rebuilds;
 use countersign_keys::store;
 use countersign_metadata::layout::limit;
 
-use crate::input::{answer, failed, keep_pin, pinned, public, refused, request, tell};
+use crate::input::{answer, failed, keep_pin, one_request, pinned, public, refused, tell};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// The request that it answers
     #[arg(long, value_name = "REQUEST")]
     request: PathBuf,
+    /// Of a renewal, which asks for many: this role
+    #[arg(long)]
+    role: Option<String>,
     /// The public key that it is by
     #[arg(long, value_name = "NAME.pub")]
     public: PathBuf,
@@ -57,7 +60,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self) -> Result<Exit, Failure> {
-        let request = request(Some(&self.request))?;
+        let request = one_request(Some(&self.request), self.role.as_deref())?;
         let pinned = pinned(self.root.as_deref(), Some(&self.public))?;
         let reviewed = review(&request, pinned.as_ref()).map_err(refused)?;
         tell(&reviewed.get().words(jiff::Timestamp::now()));

@@ -11,7 +11,7 @@ use countersign_keys::raw::BadRaw;
 use countersign_keys::store::{self, Overwrite, StoreError};
 use countersign_metadata::PublicKey;
 use countersign_metadata::layout::limit;
-use countersign_metadata::request::SigningRequest;
+use countersign_metadata::request::{RequestSubject, SigningRequest};
 use serde::Serialize;
 
 /// Reads a request from a file, or from standard input when `path` is absent or `-`.
@@ -31,6 +31,24 @@ pub(crate) fn request(path: Option<&Path>) -> Result<SigningRequest, Failure> {
     serde_json::from_slice(&bytes)
         .or_fail(Exit::Input, format!("{} is not a signing request", name.display()))
         .map_err(|failure| failure.hint(hint))
+}
+
+/// Reads a request for one role; of a renewal, which has many, the one that is named.
+pub(crate) fn one_request(
+    path: Option<&Path>,
+    role: Option<&str>,
+) -> Result<SigningRequest, Failure> {
+    let request = request(path)?;
+    let (RequestSubject::Renewal(renewal), Some(role)) = (&request.subject, role) else {
+        return Ok(request);
+    };
+    let found = renewal.files.iter().find(|renewed| renewed.role == role);
+    let renewed = found.ok_or_else(|| {
+        let roles: Vec<_> = renewal.files.iter().map(|f| f.role.as_str()).collect();
+        Failure::new(Exit::Input, "the renewal has no such role")
+            .hint(format!("there are: {}", roles.join(", ")))
+    })?;
+    renewal.request(renewed).or_fail(Exit::Input, "the renewal is malformed")
 }
 
 /// The root to judge from: the one given, or the one beside the key.
@@ -206,6 +224,7 @@ pub(crate) fn refused(error: Refused) -> Failure {
         Refused::SeveralReleases(_) => {
             (Exit::Untrusted, "draft one release at a time, or say --without-rebuild")
         }
+        Refused::ManyRoles => (Exit::Usage, "say which with --role"),
         Refused::NotCanonical(_) | Refused::Rollback { .. } | Refused::NotDelegated(_) => {
             (Exit::Untrusted, "do not sign it by other means: talk to the repository manager")
         }

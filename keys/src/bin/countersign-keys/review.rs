@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use countersign_console::{Exit, Failure, Out};
-use countersign_keys::review::review;
+use countersign_keys::review::review_each;
 
 use crate::input::{pinned, refused, request};
 
@@ -33,9 +33,9 @@ impl Args {
     pub(crate) fn run(self, out: Out) -> Result<Exit, Failure> {
         let request = request(self.request.as_deref())?;
         let pinned = pinned(self.root.as_deref(), self.key.as_deref())?;
-        let reviewed = review(&request, pinned.as_ref()).map_err(refused)?;
-        out.say(reviewed.get().words(jiff::Timestamp::now()));
-        out.json(reviewed.get());
+        let reviewed = review_each(&request, pinned.as_ref()).map_err(refused)?;
+        out.say(reviewed.words(jiff::Timestamp::now()));
+        out.json(&reviewed);
         Ok(Exit::Done)
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use countersign_console::{Exit, Failure};
 use countersign_keys::pin::PinnedRoot;
-use countersign_keys::review::{Reviewed, review};
+use countersign_keys::review::{Reviewed, review_each};
 use countersign_keys::sign::{Signed, sign};
 use countersign_keys::store::Overwrite;
 use countersign_metadata::request::SigningRequest;
@@ -64,18 +64,24 @@ impl Args {
     pub(crate) fn run(self) -> Result<Exit, Failure> {
         let request = request(self.request.as_deref())?;
         let pinned = self.judge(&request)?;
-        let reviewed = review(&request, pinned.as_ref()).map_err(refused)?;
-        tell(&reviewed.get().words(jiff::Timestamp::now()));
+        let reviewed = review_each(&request, pinned.as_ref()).map_err(refused)?;
+        tell(&reviewed.words(jiff::Timestamp::now()));
         let rebuilds = rebuilds(self.without_rebuild, &self.rebuilt, &self.rebuild_key)?;
         if !self.yes && !confirmed("Sign this?")? {
             return Err(Failure::new(Exit::Verdict, "you did not say yes: nothing was signed"));
         }
         let key = self.key.open()?;
-        let signed = sign(&reviewed, &key, &rebuilds).map_err(refused)?;
-        answer(self.output.as_ref(), &signed.signature)?;
-        self.tell_rebuild(&reviewed, &signed);
-        if self.root.is_none() {
-            keep_pin(signed.pin.as_ref(), self.key.beside());
+        let each = reviewed.each();
+        let signed: Result<Vec<_>, _> = each.iter().map(|r| sign(r, &key, &rebuilds)).collect();
+        let signed = signed.map_err(refused)?;
+        let signatures = signed.iter().map(|one| one.signature.clone()).collect();
+        let made = reviewed.answer(signatures);
+        answer(self.output.as_ref(), &made)?;
+        if let (Some(reviewed), Some(signed)) = (each.first(), signed.first()) {
+            self.tell_rebuild(reviewed, signed);
+            if self.root.is_none() {
+                keep_pin(signed.pin.as_ref(), self.key.beside());
+            }
         }
         Ok(Exit::Done)
     }

@@ -10,7 +10,7 @@ use countersign_metadata::layout::limit;
 use countersign_metadata::request::{FORMAT, Signature};
 use serde_json::json;
 
-use crate::input::{failed, request};
+use crate::input::{failed, one_request};
 
 const NOTES: &str = "\
 Example:
@@ -26,13 +26,16 @@ pub(crate) struct Args {
     /// The request that it answers
     #[arg(long, value_name = "REQUEST")]
     request: PathBuf,
+    /// Of a renewal, which asks for many: this role
+    #[arg(long)]
+    role: Option<String>,
     /// The signature
     signature: PathBuf,
 }
 
 impl Args {
     pub(crate) fn run(self, out: Out) -> Result<Exit, Failure> {
-        let request = request(Some(&self.request))?;
+        let request = one_request(Some(&self.request), self.role.as_deref())?;
         let bytes = store::read(&self.signature, limit::ATTESTATION).map_err(failed)?;
         let path = self.signature.display();
         let signature: Signature = serde_json::from_slice(&bytes)

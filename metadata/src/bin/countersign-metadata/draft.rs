@@ -64,7 +64,7 @@ impl Args {
         drop(progress);
 
         let draft = DraftDir::open(&repository, &dir, Some(&mut published))?;
-        let requests: Vec<_> = draft.draft.parts().iter().map(|p| draft.request_path(p)).collect();
+        let requests = draft.request_paths();
         let Release { product, version, platform, .. } = &release;
         out.say(format!("{product} {version} for {platform} is drafted in {}", dir.display()));
         let has = |name: &str| dir.join(name).exists();

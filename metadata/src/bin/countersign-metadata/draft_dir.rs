@@ -1,7 +1,8 @@
 //! A draft on disk. Frozen: nothing but `signatures/` changes once it is there.
 //!
 //! ```text
-//! drafts/NNNN-NAME/ROLE.request.json     what travels to keyholders, one a role
+//! drafts/NNNN-NAME/ROLE.request.json     what travels to keyholders, one a role; for all roles below a product,
+//!                                        signed anew in a rotation: PRODUCT.renewal-N.request.json
 //! drafts/NNNN-NAME/release.json          for a release: the same shape as a builder's output directory,
 //!                  NAME.tar.zst  inputs/   so that `countersign-builder rebuild --release` works on it
 //!                  provenance.json  provenance.dsse.json
@@ -23,6 +24,8 @@ use crate::{disk, tell};
 
 /// Longest signature file, in bytes.
 pub(crate) const MAX_SIGNATURE: u64 = 2 << 20;
+/// Longest file of signatures for a renewal, in bytes.
+pub(crate) const MAX_SIGNATURES: u64 = 32 << 20;
 /// Longest `release.json`, in bytes.
 pub(crate) const MAX_RELEASE: u64 = 4 << 20;
 
@@ -58,12 +61,15 @@ impl DraftDir {
         }
         if let Some(published) = &mut published {
             let mut source = repository.source();
-            for request in &requests {
-                if let RequestSubject::Role { role, .. } = &request.subject {
-                    published.load(role, &mut source).map_err(|error| {
-                        tell::authoring(format!("cannot use {}", dir.display()), &error)
-                    })?;
-                }
+            let roles = requests.iter().flat_map(|request| match &request.subject {
+                RequestSubject::Role { role, .. } => vec![role],
+                RequestSubject::Renewal(renewal) => renewal.files.iter().map(|f| &f.role).collect(),
+                RequestSubject::Statement { .. } => Vec::new(),
+            });
+            for role in roles {
+                published.load(role, &mut source).map_err(|error| {
+                    tell::authoring(format!("cannot use {}", dir.display()), &error)
+                })?;
             }
         }
         let published = published.as_deref();
@@ -72,6 +78,7 @@ impl DraftDir {
             RequestSubject::Role { role, .. } if role == "root" => 0,
             RequestSubject::Role { role, .. } if role == "targets" => 1,
             RequestSubject::Role { role, .. } if role.contains('.') => 3,
+            RequestSubject::Renewal(renewal) => 3 + renewal.part,
             _ => 2,
         };
         requests.sort_by_key(rank);
@@ -144,14 +151,18 @@ impl DraftDir {
 
     /// The file that travels to keyholders.
     pub(crate) fn request_path(&self, part: &Part) -> PathBuf {
-        self.dir.join(format!("{}{REQUEST}", part.role()))
+        let asked = self.draft.requests().get(part.asked_by());
+        self.dir.join(asked.map_or_else(|| part.role().to_owned(), file_name))
+    }
+
+    /// All of them.
+    pub(crate) fn request_paths(&self) -> Vec<PathBuf> {
+        self.draft.requests().iter().map(|request| self.dir.join(file_name(request))).collect()
     }
 
     /// The part that a signature is for.
     pub(crate) fn part_for(&self, signature: &Signature) -> Option<&Part> {
-        let is =
-            |part: &&Part| countersign_metadata::Sha256::of(part.message()) == signature.message;
-        self.draft.parts().iter().find(is)
+        self.draft.parts().iter().find(|part| *part.digest() == signature.message)
     }
 
     /// Signatures that count for a role.
@@ -188,12 +199,22 @@ impl DraftDir {
 
 fn fill(dir: &Path, draft: &Draft) -> Result<(), Failure> {
     disk::make_dir(&dir.join("signatures"))?;
-    for part in draft.parts() {
-        let bytes =
-            serde_json::to_vec(part.request()).or_fail(Exit::Host, "cannot write a request")?;
-        disk::write(&dir.join(format!("{}{REQUEST}", part.role())), &bytes)?;
+    for request in draft.requests() {
+        let bytes = serde_json::to_vec(request).or_fail(Exit::Host, "cannot write a request")?;
+        disk::write(&dir.join(file_name(request)), &bytes)?;
     }
     Ok(())
+}
+
+/// The name of a request's file.
+fn file_name(request: &SigningRequest) -> String {
+    match &request.subject {
+        RequestSubject::Role { role, .. } => format!("{role}{REQUEST}"),
+        RequestSubject::Renewal(renewal) => {
+            format!("{}.renewal-{}{REQUEST}", renewal.product, renewal.part)
+        }
+        RequestSubject::Statement { .. } => format!("statement{REQUEST}"),
+    }
 }
 
 fn list(dir: &Path) -> Result<Vec<PathBuf>, Failure> {

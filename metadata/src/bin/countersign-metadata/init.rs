@@ -55,7 +55,7 @@ impl Args {
         let dir = DraftDir::create(&repository, "init", &draft, |_| Ok(()))?;
         let draft = DraftDir::open(&repository, &dir, None)?;
 
-        let requests: Vec<_> = draft.draft.parts().iter().map(|p| draft.request_path(p)).collect();
+        let requests = draft.request_paths();
         let (threshold, holders) = (plan.threshold, plan.keyholders.len());
         out.say(format!(
             "The repository is drafted: {threshold} of {holders} keyholders must sign each of:"

@@ -45,7 +45,7 @@ impl Args {
         let name = format!("revoke-{product}-{version}");
         let dir = DraftDir::create(&repository, &name, &draft, |_| Ok(()))?;
         let draft = DraftDir::open(&repository, &dir, Some(&mut published))?;
-        let requests: Vec<_> = draft.draft.parts().iter().map(|p| draft.request_path(p)).collect();
+        let requests = draft.request_paths();
         out.say(format!("The revocation of {product} {version} is drafted in {}", dir.display()));
         status::show(&status::describe(&draft, &DraftState::Open, now), now, out);
         out.json(&json!({ "draft": draft.name(), "dir": dir, "requests": requests }));

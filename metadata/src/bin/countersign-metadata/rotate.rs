@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use countersign_console::{Exit, Failure, Out};
 use countersign_metadata::Product;
 use countersign_metadata::authoring::{Draft, DraftState, Rotation};
+use countersign_metadata::trust::Bins;
 use serde_json::json;
 
 use crate::draft_dir::{self, DraftDir};
@@ -34,6 +35,9 @@ pub(crate) struct Args {
     /// A product that joins
     #[arg(long = "product", value_name = "NAME")]
     products: Vec<Product>,
+    /// Keep the releases of the products that join in so many hash bins (a power of two, 16 to 4096)
+    #[arg(long, value_name = "N", requires = "products")]
+    bins: Option<Bins>,
     /// Draft all that keyholders sign anew, so that it expires later
     #[arg(long)]
     renew: bool,
@@ -57,15 +61,20 @@ impl Args {
             threshold: self.threshold,
             online: self.online.map(|k| k.read(Some("online"))).transpose()?,
             products: self.products,
+            bins: self.bins,
             renew: self.renew,
             expires: self.expires.after(now)?,
         };
+        for product in published.products() {
+            let loaded = published.load_bins(&product, &mut repository.source());
+            loaded.map_err(|error| tell::authoring(format!("cannot read {product}"), &error))?;
+        }
         let draft = Draft::rotate(&published, &rotation)
             .map_err(|error| tell::authoring("cannot draft this rotation", &error))?;
         let dir = DraftDir::create(&repository, &name, &draft, |_| Ok(()))?;
         let draft = DraftDir::open(&repository, &dir, Some(&mut published))?;
 
-        let requests: Vec<_> = draft.draft.parts().iter().map(|p| draft.request_path(p)).collect();
+        let requests = draft.request_paths();
         out.say("The rotation is drafted. It is signed by those who hold the keys now and by those who will.");
         status::show(&status::describe(&draft, &DraftState::Open, now), now, out);
         out.json(&json!({ "draft": draft.name(), "dir": dir, "requests": requests }));

@@ -28,10 +28,6 @@ pub(crate) fn authoring(what: impl std::fmt::Display, error: &AuthoringError) ->
         }
         E::NoChange => (Exit::Input, Some("`rotate --renew` drafts everything anew all the same")),
         E::NotLoaded { .. } => (Exit::Host, None),
-        E::RotatesBins { .. } => (
-            Exit::Input,
-            Some("`rotate --online` works; keyholders of products with bins stay as they are"),
-        ),
         E::NoCircle { .. } => (Exit::Input, Some("draft such a repository's roles by hand")),
         E::Unwritable { .. } => (Exit::Input, Some("keep notes and other texts on one line")),
         E::Release(_) | E::Request { .. } => (Exit::Input, None),
