@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use sigstore_tuf::{Error, MetaFile, TrustedMetadataSet};
 
 use super::floor::Floor;
@@ -128,8 +128,8 @@ impl Law {
     pub(super) fn timestamp(&mut self, bytes: &[u8], now: Timestamp) -> Result<bool, TrustError> {
         let file = SignedFile::parse("timestamp", bytes)?;
         self.authority("timestamp")?.count(&file)?;
-        match self.set.update_timestamp(bytes, now) {
-            Ok(()) => fresh(&file, now).map(|()| true),
+        match self.set.update_timestamp(bytes, beyond(now)) {
+            Ok(()) => Ok(true),
             Err(Error::EqualVersion { .. }) => Ok(false),
             Err(Error::Expired { .. }) => Err(expired(&file)),
             Err(error) => Err(told("timestamp", error)),
@@ -167,12 +167,12 @@ impl Law {
         if let Some(floor) = floor {
             floor.check(&file)?;
         }
-        self.set.update_snapshot(bytes, now).map_err(|error| match error {
+        self.set.update_snapshot(bytes, beyond(now)).map_err(|error| match error {
             Error::Expired { ref role, .. } if role == "snapshot" => expired(&file),
             error => told("snapshot", error),
         })?;
         self.targets = None;
-        fresh(&file, now)
+        Ok(())
     }
 
     pub(super) fn has_fresh_snapshot(&self, version: u64, now: Timestamp) -> bool {
@@ -190,11 +190,10 @@ impl Law {
     pub(super) fn top_targets(&mut self, bytes: &[u8], now: Timestamp) -> Result<(), TrustError> {
         let file = SignedFile::parse("targets", bytes)?;
         self.authority("targets")?.count(&file)?;
-        self.set.update_targets(bytes, now).map_err(|error| match error {
+        self.set.update_targets(bytes, beyond(now)).map_err(|error| match error {
             Error::Expired { ref role, .. } if role == "targets" => expired(&file),
             error => told("targets", error),
         })?;
-        fresh(&file, now)?;
         self.targets = Some(file);
         Ok(())
     }
@@ -234,13 +233,13 @@ impl Law {
         let file = SignedFile::parse(role, bytes)?;
         let quorum = authority.count(&file)?;
         let signers = named(&quorum, [targets, &self.root]);
+        let now = beyond(now);
         self.set.update_delegated_targets(bytes, role, above.role(), now).map_err(|error| {
             match error {
                 Error::Expired { role: ref which, .. } if which == role => expired(&file),
                 error => told(role, error),
             }
         })?;
-        fresh(&file, now)?;
         Ok(Loaded { threshold: authority.threshold(), signers, file })
     }
 
@@ -352,7 +351,12 @@ pub(crate) fn names<'a>(
     names
 }
 
-/// TUF asks for an expiry later than now; the library also accepts the very moment.
+/// TUF asks for an expiry later than now; the library also accepts the very moment, and would keep in memory what is
+/// refused here. So it is asked about the next moment.
+fn beyond(now: Timestamp) -> Timestamp {
+    now.checked_add(SignedDuration::from_nanos(1)).unwrap_or(now)
+}
+
 fn fresh(file: &SignedFile, now: Timestamp) -> Result<(), TrustError> {
     fresh_at(file.role(), file.version(), file.expires(), now)
 }

@@ -32,6 +32,41 @@ fn freeze_expiry_is_the_moment_itself() {
 }
 
 #[test]
+fn what_expires_this_moment_is_refused_and_neither_kept_nor_remembered() {
+    for role in ["timestamp", "snapshot", "targets", "demo"] {
+        let mut simulator = Simulator::new();
+        let mut trust = simulator.client();
+        let before = trust.kept();
+        let expiring = match role {
+            "timestamp" => &mut simulator.timestamp,
+            "snapshot" => &mut simulator.snapshot,
+            "targets" => &mut simulator.targets,
+            _ => simulator.demo(),
+        };
+        expiring.signed["expires"] = NOW.into();
+        if matches!(role, "targets" | "demo") {
+            expiring.set_version(2);
+        }
+        simulator.bump();
+        let error = trust
+            .refresh(now(), &mut simulator)
+            .and_then(|()| trust.releases(&product("demo"), now(), &mut simulator).map(drop));
+        expired(error.unwrap_err(), role);
+        let file = format!("{role}.json");
+        assert_eq!(trust.kept()[&file], before[&file], "{role}");
+        let known = trust.roles().into_iter().find(|state| state.role == role);
+        assert_eq!(known.map_or(1, |state| state.version), 1, "{role} in memory");
+
+        // The same version, good for longer, is taken: the refused one has not used it up.
+        let mut better = Simulator::new();
+        if role == "timestamp" {
+            better.bump();
+            trust.refresh(now(), &mut better).unwrap();
+        }
+    }
+}
+
+#[test]
 fn freeze_the_same_timestamp_served_for_ever() {
     let mut simulator = Simulator::new();
     let mut trust = simulator.client();
