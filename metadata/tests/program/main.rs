@@ -18,4 +18,5 @@ mod rotation;
 mod serve;
 mod site;
 mod store;
+mod store_steps;
 mod strangers;

@@ -13,12 +13,12 @@ use serde_json::Value;
 
 use crate::site::{PROGRAM, Run, Site};
 
-const BUCKET: &str = "/releases";
+pub(crate) const BUCKET: &str = "/releases";
 
 /// An object store of its own for one test.
-struct Server {
+pub(crate) struct Server {
     child: Child,
-    address: String,
+    pub(crate) address: String,
     log: std::path::PathBuf,
 }
 
@@ -30,7 +30,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    fn start(site: &Site) -> Self {
+    pub(crate) fn start(site: &Site) -> Self {
         let program = std::env::var("MOTO_SERVER").unwrap_or_else(|_| "moto_server".to_owned());
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let log = site.path("moto.log");
@@ -57,7 +57,7 @@ impl Server {
         this
     }
 
-    fn request(&self, method: &str, path: &str) -> (u16, Vec<u8>) {
+    pub(crate) fn request(&self, method: &str, path: &str) -> (u16, Vec<u8>) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let host = &self.address;
         let head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n");
@@ -79,15 +79,36 @@ impl Server {
     }
 
     fn run(&self, site: &Site, arguments: &[&str]) -> Run {
-        let output = Command::new(PROGRAM)
+        self.run_at(site, arguments, "tree", &self.address)
+    }
+
+    /// A run that publishes below a prefix, by way of an address.
+    pub(crate) fn command(
+        &self,
+        site: &Site,
+        arguments: &[&str],
+        prefix: &str,
+        address: &str,
+    ) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command
             .args(arguments)
-            .args(["--to", "s3://releases/tree", "--endpoint", &format!("http://{}", self.address)])
-            .arg("--json")
+            .args(["--to", &format!("s3:/{BUCKET}/{prefix}")])
+            .args(["--endpoint", &format!("http://{address}"), "--json"])
             .env("AWS_ACCESS_KEY_ID", "an-id")
             .env("AWS_SECRET_ACCESS_KEY", "a-secret")
-            .current_dir(site.dir.path())
-            .output()
-            .unwrap();
+            .current_dir(site.dir.path());
+        command
+    }
+
+    pub(crate) fn run_at(
+        &self,
+        site: &Site,
+        arguments: &[&str],
+        prefix: &str,
+        address: &str,
+    ) -> Run {
+        let output = self.command(site, arguments, prefix, address).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(!text.contains("a-secret") && !text.contains("X-Amz"), "{text}");
         let json: Value = serde_json::from_str(&text).unwrap();
@@ -95,14 +116,19 @@ impl Server {
     }
 
     fn client(&self, site: &Site) -> usize {
+        self.client_at(site, "tree")
+    }
+
+    /// How many releases a fresh client sees below a prefix, each with its file.
+    pub(crate) fn client_at(&self, site: &Site, prefix: &str) -> usize {
         let root = fs::read(site.path("REPO/public/metadata/1.root.json")).unwrap();
         let mut trust = Trust::from_root(&root).unwrap();
-        let mut source = Objects(self);
+        let mut source = Objects(self, prefix.to_owned());
         trust.refresh(Timestamp::now(), &mut source).unwrap();
         let product = "demo".parse().unwrap();
         let releases = trust.releases(&product, Timestamp::now(), &mut source).unwrap();
         for target in &releases.verified {
-            let path = format!("{BUCKET}/tree/{}", target.served_at());
+            let path = format!("{BUCKET}/{prefix}/{}", target.served_at());
             let (status, bytes) = self.request("GET", &path);
             assert_eq!((status, bytes.len() as u64), (200, target.length()));
         }
@@ -110,11 +136,11 @@ impl Server {
     }
 }
 
-struct Objects<'a>(&'a Server);
+struct Objects<'a>(&'a Server, String);
 
 impl Source for Objects<'_> {
     fn fetch(&mut self, path: &str, _: u64) -> Result<Option<Vec<u8>>, SourceError> {
-        let (status, bytes) = self.0.request("GET", &format!("{BUCKET}/tree/{path}"));
+        let (status, bytes) = self.0.request("GET", &format!("{BUCKET}/{}/{path}", self.1));
         assert!(matches!(status, 200 | 404), "{status}");
         Ok((status == 200).then_some(bytes))
     }
@@ -142,8 +168,10 @@ fn a_repository_is_published_to_an_object_store_with_the_timestamp_last() {
     let puts = server.puts().split_off(before);
     assert_eq!(puts.last().unwrap(), "tree/metadata/timestamp.json");
     assert_eq!(puts.iter().filter(|p| p.ends_with("timestamp.json")).count(), 1);
-    assert!(puts.len() as u64 == run.json["copied"].as_u64().unwrap() && puts.len() > 6);
-    assert!(!puts.iter().any(|p| p.ends_with("1.root.json")), "what is there is not put again");
+    let copied = run.json["copied"].as_u64().unwrap();
+    assert!(puts.len() as u64 == copied && puts.len() > 6, "{copied}: {puts:#?}");
+    assert_eq!(run.json["guarded"], true);
+    assert!(!puts.iter().any(|p| p.ends_with("1.targets.json")), "what is there is not put again");
 
     // An object that is missing or torn is put again by the next run.
     let torn = format!("{BUCKET}/tree/{}", layout::metadata("demo", 2));

@@ -1,6 +1,8 @@
 //! A copy of `public/` in an object store: everything that is missing there, `timestamp.json` last.
 //!
-//! What was published in the directory is the truth, and a copy that broke off is finished by copying again.
+//! What was published in the directory is the truth, and a copy that broke off is finished by copying again. Versioned
+//! metadata is put only where nothing is yet, and the timestamp only over the one that was read at the beginning: of two
+//! publishers at once the second is told, where the store knows conditional writes.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +14,7 @@ use countersign_metadata::trust::{Authority, SignedFile, Source, SourceError};
 use reqwest::Url;
 
 use crate::repository::{Lock, Repository};
-use crate::store::{Store, StoreUrl};
+use crate::store::{Outcome, PartSize, Store, StoreUrl, Tagged, When};
 use crate::{disk, tell};
 
 /// Where to copy what is published.
@@ -28,37 +30,58 @@ pub(crate) struct To {
     /// Region of the object store
     #[arg(long, env = "AWS_REGION", default_value = "us-east-1")]
     region: String,
+    /// Files longer than this are uploaded in parts of this size
+    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    part_size: PartSize,
+    /// Replace what another publisher, who died, has left half-done in the store
+    #[arg(long, requires = "to")]
+    take_over: bool,
+}
+
+const TAKE_OVER: &str =
+    "if another publisher died there, and nobody publishes to it now, say --take-over";
+
+/// What was copied.
+pub(crate) struct Copied {
+    pub(crate) files: usize,
+    /// Whether the store refuses the second of two publishers at once.
+    pub(crate) guarded: bool,
 }
 
 impl To {
-    /// Copies, where that was asked for. Returns how many files.
+    /// Copies, where that was asked for.
     pub(crate) fn copy(
         &self,
         repository: &Repository,
         _lock: &Lock,
         out: Out,
-    ) -> Result<Option<usize>, Failure> {
+    ) -> Result<Option<Copied>, Failure> {
         let (Some(to), Some(endpoint)) = (&self.to, &self.endpoint) else { return Ok(None) };
-        let mut store = Store::open(to, endpoint, &self.region)?;
+        let mut store = Store::open(to, endpoint, &self.region, self.part_size)?;
         let progress = Progress::spinner("copying to the object store");
-        let copied = copy(&repository.public(), &mut store)?;
+        let copied = copy(&repository.public(), &mut store, self.take_over)?;
         drop(progress);
-        out.say(format!("Copied {copied} files to the object store, timestamp.json last."));
+        let Copied { files, guarded } = copied;
+        out.say(format!("Copied {files} files to the object store, timestamp.json last."));
+        if !guarded {
+            out.say(
+                "This store knows no conditional writes: two publishers at once are not told apart there. \
+                 Publish to it from one place alone.",
+            );
+        }
         Ok(Some(copied))
     }
 }
 
-fn copy(public: &Path, store: &mut Store) -> Result<usize, Failure> {
+fn copy(public: &Path, store: &mut Store, take_over: bool) -> Result<Copied, Failure> {
     let there = store.list()?;
     let timestamp = disk::read(&public.join(layout::TIMESTAMP), limit::TIMESTAMP)?;
     let ours = SignedFile::parse("timestamp", &timestamp)
         .or_fail(Exit::Input, "the published timestamp.json makes no sense")?;
-    let theirs = store
-        .fetch(layout::TIMESTAMP, limit::TIMESTAMP)
-        .map_err(|e| Failure::caused(Exit::Network, "cannot read the store", &*e.into_cause()))?;
-    if let Some(theirs) = &theirs
-        && *theirs != timestamp
-        && SignedFile::parse("timestamp", theirs).is_ok_and(|t| t.version() >= ours.version())
+    let theirs = store.get_tagged(layout::TIMESTAMP, limit::TIMESTAMP)?;
+    if let Some(Tagged { bytes, .. }) = &theirs
+        && *bytes != timestamp
+        && SignedFile::parse("timestamp", bytes).is_ok_and(|t| t.version() >= ours.version())
     {
         let sentence = "the store holds a timestamp that is not older than ours";
         return Err(Failure::new(Exit::Verdict, sentence)
@@ -68,32 +91,102 @@ fn copy(public: &Path, store: &mut Store) -> Result<usize, Failure> {
     let mut files = Vec::new();
     walk(public, "", &mut files)?;
     // What has a version or digest in its name never changes; a list only grows.
-    files.retain(|(path, length)| path != layout::TIMESTAMP && there.get(path) != Some(length));
+    files.retain(|(path, length)| {
+        let again = take_over && is_version(path);
+        path != layout::TIMESTAMP && (again || there.get(path) != Some(length))
+    });
     let (roots, mut rest): (Vec<_>, Vec<_>) = files.into_iter().partition(|(p, _)| is_root(p));
-    // A list of envelopes after the envelopes that it names.
-    rest.sort_by_key(|(path, _)| path.ends_with("/index.json"));
+    // The snapshot first: of two publishers at once one cannot put it, and stops before it has put anything else. A list
+    // of envelopes after the envelopes that it names.
+    rest.sort_by_key(|(path, _)| {
+        (path.ends_with("/index.json"), !path.ends_with(".snapshot.json"), path.clone())
+    });
+    let mut putting = Putting { store, public, take_over, guarded: true };
     for (path, _) in &rest {
-        store.put(path, &public.join(path))?;
+        putting.put(path)?;
     }
     let roots_last = follows_without(public, &roots, &ours);
     let put_roots =
-        |store: &Store| roots.iter().try_for_each(|(path, _)| store.put(path, &public.join(path)));
+        |putting: &mut Putting<'_>| roots.iter().try_for_each(|(path, _)| putting.put(path));
     if !roots_last {
-        put_roots(store)?;
+        put_roots(&mut putting)?;
     }
     // As a client will see it that comes after the last step.
-    let mut view = View { store: &mut *store, public, timestamp: &timestamp };
+    let mut view = View { store: &mut *putting.store, public, timestamp: &timestamp };
     Published::read(&mut view)
-        .map_err(|error| tell::authoring("the copy in the store is not whole", &error))?;
-    let mut copied = rest.len() + roots.len();
-    if theirs.as_ref() != Some(&timestamp) {
-        store.put(layout::TIMESTAMP, &public.join(layout::TIMESTAMP))?;
-        copied += 1;
+        .map_err(|error| tell::authoring("the copy in the store is not whole", &error))
+        .map_err(|failure| failure.hint(TAKE_OVER))?;
+    let mut files = rest.len() + roots.len();
+    if theirs.as_ref().map(|there| &there.bytes) != Some(&timestamp) {
+        putting.timestamp(&timestamp, theirs.and_then(|there| there.tag))?;
+        files += 1;
     }
     if roots_last {
-        put_roots(store)?;
+        put_roots(&mut putting)?;
     }
-    Ok(copied)
+    Ok(Copied { files, guarded: putting.guarded })
+}
+
+/// Puts files so that nothing of another publisher's is overwritten, as far as the store can tell.
+struct Putting<'a> {
+    store: &'a mut Store,
+    public: &'a Path,
+    take_over: bool,
+    guarded: bool,
+}
+
+impl Putting<'_> {
+    fn put(&mut self, path: &str) -> Result<(), Failure> {
+        let file = self.public.join(path);
+        if !is_version(path) || self.take_over || !self.guarded {
+            return self.store.put(path, &file);
+        }
+        let bytes = disk::read(&file, limit::METADATA)?;
+        match self.store.put_when(path, &bytes, &When::Absent)? {
+            Outcome::Put => Ok(()),
+            Outcome::Unsupported => {
+                self.guarded = false;
+                self.store.put(path, &file)
+            }
+            Outcome::Refused => self.is_ours(path, &bytes),
+        }
+    }
+
+    /// An answer may get lost, so what is there may be what was put.
+    fn is_ours(&self, path: &str, bytes: &[u8]) -> Result<(), Failure> {
+        let there = self.store.get_tagged(path, limit::METADATA)?;
+        if there.is_some_and(|there| there.bytes == bytes) {
+            return Ok(());
+        }
+        let sentence = format!("somebody else publishes to the store: its {path} is not ours");
+        Err(Failure::new(Exit::Busy, sentence).hint(TAKE_OVER))
+    }
+
+    /// The commit point, where nobody was faster.
+    fn timestamp(&mut self, timestamp: &[u8], tag: Option<String>) -> Result<(), Failure> {
+        let path = layout::TIMESTAMP;
+        let when = tag.map_or(When::Absent, When::Is);
+        if self.guarded && self.keeps_conditions(&when)? {
+            return match self.store.put_when(path, timestamp, &when)? {
+                Outcome::Put => Ok(()),
+                _ => self.is_ours(path, timestamp),
+            };
+        }
+        self.guarded = false;
+        self.store.put(path, &self.public.join(path))
+    }
+
+    /// Whether the store looks at conditions, or passes them over in silence: a root is put once more, the same bytes, on
+    /// a condition that does not hold.
+    fn keeps_conditions(&self, when: &When) -> Result<bool, Failure> {
+        let path = layout::metadata("root", 1);
+        let bytes = disk::read(&self.public.join(&path), limit::ROOT)?;
+        let never = match when {
+            When::Absent => When::Absent,
+            When::Is(_) => When::Is("\"00000000000000000000000000000000\"".to_owned()),
+        };
+        Ok(self.store.put_when(&path, &bytes, &never)? == Outcome::Refused)
+    }
 }
 
 /// Whether clients that have not seen the one new root can follow the new timestamp: then the root comes after it.
@@ -107,6 +200,11 @@ fn follows_without(public: &Path, roots: &[(String, u64)], timestamp: &SignedFil
     let old = old.and_then(|bytes| SignedFile::parse("root", &bytes).ok());
     let authority = old.and_then(|old| Authority::of_root(&old, "timestamp").ok());
     authority.is_some_and(|authority| authority.count(timestamp).is_ok())
+}
+
+/// Whether a file is named by a version: what is named by its digest is the same whoever puts it.
+fn is_version(path: &str) -> bool {
+    path.starts_with("metadata/") || path.starts_with("signatures/")
 }
 
 fn is_root(path: &str) -> bool {

@@ -61,7 +61,10 @@ impl Args {
             DraftState::Published => {
                 out.say(format!("Draft {} is published already.", dir.name()));
                 let copied = self.to.copy(&repository, &lock, out)?;
-                out.json(&json!({ "draft": dir.name(), "published": "before", "copied": copied }));
+                out.json(&json!({
+                    "draft": dir.name(), "published": "before",
+                    "copied": copied.as_ref().map(|c| c.files), "guarded": copied.map(|c| c.guarded),
+                }));
                 return Ok(Exit::Done);
             }
             DraftState::Superseded { role, drafted, published } => {
@@ -80,7 +83,8 @@ impl Args {
 
         out.say(format!("Published draft {}: timestamp version {state}.", dir.name()));
         out.json(&json!({
-            "draft": dir.name(), "published": "now", "timestamp": state, "copied": copied,
+            "draft": dir.name(), "published": "now", "timestamp": state,
+            "copied": copied.as_ref().map(|c| c.files), "guarded": copied.map(|c| c.guarded),
             "release": dir.release().map(|r| r.target_path()),
         }));
         Ok(Exit::Done)

@@ -29,7 +29,10 @@ impl Args {
         let version = self.online.publish(&repository, &lock, Some(&published), Vec::new())?;
         out.say(format!("Signed anew: timestamp version {version}."));
         let copied = self.to.copy(&repository, &lock, out)?;
-        out.json(&json!({ "timestamp": version, "copied": copied }));
+        out.json(&json!({
+            "timestamp": version,
+            "copied": copied.as_ref().map(|c| c.files), "guarded": copied.map(|c| c.guarded),
+        }));
         Ok(Exit::Done)
     }
 }

@@ -1,10 +1,11 @@
-//! An S3-compatible object store: list, get, put. Addresses are signed here, `reqwest` carries the bytes.
+//! An S3-compatible object store: list, get, put (whole, in parts, on a condition). Addresses are signed here, `reqwest`
+//! carries the bytes.
 //!
-//! Why not `object_store`? It brings a runtime and an async streaming layer; three requests need neither.
+//! Why not `object_store`? It brings a runtime and an async streaming layer; a handful of requests needs neither.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -13,7 +14,10 @@ use countersign_console::{Exit, Failure, Hint};
 use countersign_metadata::trust::{Source, SourceError};
 use reqwest::blocking::{Body, Client, Response};
 use reqwest::{StatusCode, Url};
-use rusty_s3::actions::ListObjectsV2;
+use rusty_s3::actions::{
+    AbortMultipartUpload, CompleteMultipartUpload, CompleteMultipartUploadResponse,
+    CreateMultipartUpload, ListObjectsV2, UploadPart,
+};
 use rusty_s3::{Bucket, Credentials, S3Action, UrlStyle};
 
 /// How long a signed address is good.
@@ -25,6 +29,8 @@ const CONNECT: Duration = Duration::from_secs(15);
 const ATTEMPTS: u32 = 3;
 /// Longest page of a listing, in bytes.
 const MAX_LISTING: u64 = 8 << 20;
+/// Longest answer to a step of an upload in parts, in bytes.
+const MAX_ANSWER: u64 = 1 << 20;
 
 /// `s3://BUCKET/PREFIX`.
 #[derive(Clone, Debug)]
@@ -50,17 +56,65 @@ impl FromStr for StoreUrl {
     }
 }
 
+/// How large the parts of an upload are, in bytes: what S3 takes at least and at most.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PartSize(u64);
+
+impl FromStr for PartSize {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mebibytes = text.strip_suffix("MiB").and_then(|n| n.parse::<u64>().ok());
+        match mebibytes {
+            Some(n) if (5..=4096).contains(&n) => Ok(Self(n << 20)),
+            _ => Err("a part is 5MiB to 4096MiB"),
+        }
+    }
+}
+
+/// When an object may be put.
+#[derive(Clone, Debug)]
+pub(crate) enum When {
+    /// There is none.
+    Absent,
+    /// It is the one with this entity tag.
+    Is(String),
+}
+
+/// An object, and the entity tag that the store gives it.
+pub(crate) struct Tagged {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) tag: Option<String>,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It was put.
+    Put,
+    /// The condition did not hold.
+    Refused,
+    /// The store knows no conditions.
+    Unsupported,
+}
+
 /// An object store, or the part of it below a prefix.
 pub(crate) struct Store {
     bucket: Bucket,
     prefix: String,
     credentials: Credentials,
     client: Client,
+    part: u64,
 }
 
 impl Store {
     /// Credentials come from the environment, never from arguments.
-    pub(crate) fn open(to: &StoreUrl, endpoint: &Url, region: &str) -> Result<Self, Failure> {
+    pub(crate) fn open(
+        to: &StoreUrl,
+        endpoint: &Url,
+        region: &str,
+        part: PartSize,
+    ) -> Result<Self, Failure> {
         let StoreUrl { bucket, prefix } = to.clone();
         let credentials = Credentials::from_env().ok_or_else(|| {
             Failure::new(Exit::Secret, "there are no credentials for the object store")
@@ -74,7 +128,7 @@ impl Store {
             .timeout(DEADLINE)
             .build()
             .or_fail(Exit::Host, "cannot make an HTTP client")?;
-        Ok(Self { bucket, prefix, credentials, client })
+        Ok(Self { bucket, prefix, credentials, client, part: part.0 })
     }
 
     /// Every object below the prefix, with its length in bytes.
@@ -107,11 +161,14 @@ impl Store {
         }
     }
 
-    /// Uploads a file. An object appears whole or not at all.
+    /// Uploads a file, a long one in parts. An object appears whole or not at all.
     pub(crate) fn put(&self, path: &str, file: &Path) -> Result<(), Failure> {
         let cannot = || format!("cannot read {}", file.display());
         let length = file.metadata().or_fail(Exit::Host, cannot())?.len();
         let key = format!("{}{path}", self.prefix);
+        if length > self.part {
+            return self.put_in_parts(path, &key, file, length);
+        }
         let put = self.bucket.put_object(Some(&self.credentials), &key);
         File::open(file).or_fail(Exit::Host, cannot())?;
         self.send(&format!("upload {path}"), || {
@@ -122,24 +179,139 @@ impl Store {
         Ok(())
     }
 
-    /// Sends a request, again where that can help.
+    /// Parts of one object, put together by the last request: until then there is nothing to be seen. Parts of an
+    /// upload that died cost space until the store is told to forget them (a lifecycle rule does).
+    fn put_in_parts(&self, path: &str, key: &str, file: &Path, length: u64) -> Result<(), Failure> {
+        let credentials = Some(&self.credentials);
+        let create = CreateMultipartUpload::new(&self.bucket, credentials, key);
+        let begun = self.send(&format!("begin to upload {path}"), || {
+            self.client.post(create.sign(GOOD_FOR)).body("").send()
+        })?;
+        let begun = text(begun).or_fail(Exit::Network, format!("cannot begin to upload {path}"))?;
+        let begun = CreateMultipartUpload::parse_response(&begun)
+            .or_fail(Exit::Network, "the store's answer to an upload in parts makes no sense")?;
+        let id = begun.upload_id();
+        let put = self.put_parts(path, key, file, length, id);
+        if put.is_err() {
+            let abort = AbortMultipartUpload::new(&self.bucket, credentials, key, id);
+            let _best_effort = self.client.delete(abort.sign(GOOD_FOR)).send();
+        }
+        put
+    }
+
+    fn put_parts(
+        &self,
+        path: &str,
+        key: &str,
+        file: &Path,
+        length: u64,
+        id: &str,
+    ) -> Result<(), Failure> {
+        let credentials = Some(&self.credentials);
+        let mut tags = Vec::new();
+        let starts = (0..length).step_by(usize::try_from(self.part).unwrap_or(usize::MAX));
+        for (number, start) in (1_u16..).zip(starts) {
+            let size = self.part.min(length - start);
+            let upload = UploadPart::new(&self.bucket, credentials, key, number, id);
+            let what = format!("upload part {number} of {path}");
+            let answer = self.send(&what, || {
+                let body = File::open(file).and_then(|mut file| {
+                    file.seek(SeekFrom::Start(start))?;
+                    Ok(Body::sized(file.take(size), size))
+                });
+                let request = self.client.put(upload.sign(GOOD_FOR));
+                request.body(body.unwrap_or_else(|_| Body::from(""))).send()
+            })?;
+            tags.push(tag(&answer).ok_or_else(|| {
+                Failure::new(Exit::Network, format!("cannot {what}: the store gives it no ETag"))
+            })?);
+        }
+        let tags = tags.iter().map(String::as_str);
+        let complete =
+            CompleteMultipartUpload::new(&self.bucket, credentials, key, id, tags.clone());
+        let url = complete.sign(GOOD_FOR);
+        let body = complete.body();
+        let what = format!("put the parts of {path} together");
+        let answer =
+            self.send(&what, || self.client.post(url.clone()).body(body.clone()).send())?;
+        // It may say 200 and then that it failed.
+        let answer = text(answer).or_fail(Exit::Network, format!("cannot {what}"))?;
+        CompleteMultipartUploadResponse::parse(&answer)
+            .or_fail(Exit::Network, format!("cannot {what}"))?;
+        Ok(())
+    }
+
+    /// Uploads a small file where a condition holds, which the store looks at and decides in one step.
+    pub(crate) fn put_when(
+        &self,
+        path: &str,
+        bytes: &[u8],
+        when: &When,
+    ) -> Result<Outcome, Failure> {
+        let (name, value) = match when {
+            When::Absent => ("if-none-match", "*"),
+            When::Is(tag) => ("if-match", tag.as_str()),
+        };
+        let key = format!("{}{path}", self.prefix);
+        let mut put = self.bucket.put_object(Some(&self.credentials), &key);
+        put.headers_mut().insert(name, value);
+        let what = format!("upload {path}");
+        let answer = self.ask(&what, || {
+            let request = self.client.put(put.sign(GOOD_FOR)).header(name, value);
+            request.body(bytes.to_vec()).send()
+        })?;
+        match answer.status() {
+            status if status.is_success() => Ok(Outcome::Put),
+            // 409: another one is being put; 404: what should be there is not.
+            StatusCode::PRECONDITION_FAILED | StatusCode::CONFLICT | StatusCode::NOT_FOUND => {
+                Ok(Outcome::Refused)
+            }
+            StatusCode::NOT_IMPLEMENTED => Ok(Outcome::Unsupported),
+            status => Err(says(&what, status)),
+        }
+    }
+
+    /// A small object and its entity tag.
+    pub(crate) fn get_tagged(&self, path: &str, max_bytes: u64) -> Result<Option<Tagged>, Failure> {
+        let key = format!("{}{path}", self.prefix);
+        let get = self.bucket.get_object(Some(&self.credentials), &key);
+        let what = format!("read {path} in the store");
+        let answer = self.ask(&what, || self.client.get(get.sign(GOOD_FOR)).send())?;
+        match answer.status() {
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => {
+                let tag = tag(&answer);
+                let bytes = bounded(answer, max_bytes);
+                let bytes = bytes.or_fail(Exit::Network, format!("cannot {what}"))?;
+                Ok(Some(Tagged { bytes, tag }))
+            }
+            status => Err(says(&what, status)),
+        }
+    }
+
+    /// Sends a request that must succeed, again where that can help.
     fn send(
         &self,
         what: &str,
         request: impl Fn() -> Result<Response, reqwest::Error>,
     ) -> Result<Response, Failure> {
+        let answer = self.ask(what, request)?;
+        if answer.status().is_success() { Ok(answer) } else { Err(says(what, answer.status())) }
+    }
+
+    /// Sends a request, again where that can help; whatever the answer then is.
+    fn ask(
+        &self,
+        what: &str,
+        request: impl Fn() -> Result<Response, reqwest::Error>,
+    ) -> Result<Response, Failure> {
+        let passing = |s: StatusCode| s.is_server_error() && s != StatusCode::NOT_IMPLEMENTED;
         let mut attempt = 1;
         loop {
             let again = attempt < ATTEMPTS;
             match request() {
-                Ok(answer) if answer.status().is_success() => return Ok(answer),
-                Ok(answer) if again && answer.status().is_server_error() => {}
-                Ok(answer) => {
-                    let sentence = format!("cannot {what}: the store says {}", answer.status());
-                    let hint =
-                        "check bucket, credentials and region; what clients see is as before";
-                    return Err(Failure::new(Exit::Network, sentence).hint(hint));
-                }
+                Ok(answer) if again && passing(answer.status()) => {}
+                Ok(answer) => return Ok(answer),
                 Err(_) if again => {}
                 // Without its address, which carries a signature.
                 Err(error) => {
@@ -165,6 +337,20 @@ impl Source for Store {
         let answer = answer.error_for_status().map_err(reqwest::Error::without_url)?;
         Ok(Some(bounded(answer, max_bytes).map_err(SourceError::permanent)?))
     }
+}
+
+fn says(what: &str, status: StatusCode) -> Failure {
+    let sentence = format!("cannot {what}: the store says {status}");
+    let hint = "check bucket, credentials and region; what clients see is as before";
+    Failure::new(Exit::Network, sentence).hint(hint)
+}
+
+fn tag(answer: &Response) -> Option<String> {
+    Some(answer.headers().get("etag")?.to_str().ok()?.to_owned())
+}
+
+fn text(answer: Response) -> io::Result<String> {
+    String::from_utf8(bounded(answer, MAX_ANSWER)?).map_err(io::Error::other)
 }
 
 fn bounded(answer: Response, max_bytes: u64) -> io::Result<Vec<u8>> {
