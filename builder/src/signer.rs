@@ -162,6 +162,7 @@ mod tests {
             minisig: None,
             rebuilt: None,
             waiver: None,
+            vouched: None,
         };
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), serde_json::to_vec(&answer).unwrap()).unwrap();

@@ -50,5 +50,5 @@ pub fn import(
         }
         _ => None,
     };
-    answer(reviewed, key, label, evidence, Made { bytes, minisig, waiver })
+    answer(reviewed, key, label, evidence, Made { bytes, minisig, waiver, vouched: None })
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use countersign_metadata::attestation::VerifiedVerdict;
 use countersign_metadata::dsse::{self, Envelope};
 use countersign_metadata::request::{Bytes, FORMAT, RequestSubject, Signature, SigningRequest};
+use countersign_metadata::word::vouch;
 use countersign_metadata::{PublicKey, Sha256};
 
 use crate::pin::PinnedRoot;
@@ -40,16 +41,28 @@ pub struct Signed {
 pub fn sign(reviewed: &Reviewed, key: &SecretKey, rebuilds: &Rebuilds) -> Result<Signed, Refused> {
     let evidence = evidence(reviewed, key.public(), rebuilds)?;
     let bytes = key.sign_bytes(&reviewed.message)?;
-    let waiver = match &evidence {
-        Evidence::Waived(payload) => {
-            let raw = key.sign_bytes(&dsse::pae(dsse::IN_TOTO, payload))?;
-            Some(Envelope::new(payload, &key.public().id(), &raw))
-        }
-        _ => None,
+    let word = |payload: &[u8]| -> Result<Envelope, Refused> {
+        let raw = key.sign_bytes(&dsse::pae(dsse::IN_TOTO, payload))?;
+        Ok(Envelope::new(payload, &key.public().id(), &raw))
     };
+    let (mut waiver, mut vouched) = (None, None);
+    match &evidence {
+        Evidence::Waived(payload) => waiver = Some(word(payload)?),
+        Evidence::Rebuilt(found) => {
+            // Readers cannot know that the other key is this keyholder's unless this key says so.
+            let (by, releases) = (found.1.rebuilder(), reviewed.releases());
+            if let ([release], true) = (releases, by != key.public()) {
+                let message = Sha256::of(&reviewed.message);
+                let said = vouch(release, key.public(), by, message);
+                let said = serde_json::to_vec(&said);
+                vouched = Some(word(&said.map_err(|e| Refused::malformed("the vouch", e))?)?);
+            }
+        }
+        Evidence::NothingToRebuild => {}
+    }
     let what = format!("countersign: {}", reviewed.title);
     let minisig = minisig::text(key, &bytes, &what)?;
-    let made = Made { bytes, minisig, waiver };
+    let made = Made { bytes, minisig, waiver, vouched };
     answer(reviewed, key.public(), key.label(), evidence, made)
 }
 
@@ -58,6 +71,7 @@ pub(crate) struct Made {
     pub(crate) bytes: Vec<u8>,
     pub(crate) minisig: Option<String>,
     pub(crate) waiver: Option<Envelope>,
+    pub(crate) vouched: Option<Envelope>,
 }
 
 /// The answer to a request, however its signature came about.
@@ -86,6 +100,7 @@ pub(crate) fn answer(
         minisig: made.minisig,
         rebuilt: envelope,
         waiver: made.waiver,
+        vouched: made.vouched,
     };
     Ok(Signed { signature, rebuilt, pin })
 }

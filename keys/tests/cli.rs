@@ -12,6 +12,7 @@ use common::program::{Desk, Ended, mode};
 use common::{Repo, listing, product, published, release, request, targets, verdict};
 use countersign_metadata::request::Signature;
 use countersign_metadata::statement::Outcome;
+use countersign_metadata::word;
 use serde_json::{Value, json};
 
 #[test]
@@ -94,7 +95,9 @@ fn a_release_is_signed_with_the_own_verdict_or_without_rebuild_by_name() {
     sign(" --rebuilt bob.dsse.json --rebuild-key carol.pub").failed(6, "not your key");
     let keyring = sign(" --rebuilt bob.dsse.json --rebuild-key carol.pub --rebuild-key bob.pub");
     assert!(keyring.err.contains("resting on your own rebuild"), "{}", keyring.err);
-    keyring.done();
+    let signed: Signature = serde_json::from_str(&keyring.done()).unwrap();
+    let (vouched, by) = (signed.vouched.unwrap(), repo.bob.key());
+    word::verify_vouch(&vouched, &signed.key, by, signed.message, &release).unwrap();
 }
 
 #[test]

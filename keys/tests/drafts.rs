@@ -52,6 +52,7 @@ impl OnlineSigner for Online<'_> {
             minisig: None,
             rebuilt: None,
             waiver: None,
+            vouched: None,
         })
     }
 }

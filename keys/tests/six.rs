@@ -109,6 +109,7 @@ impl OnlineSigner for Online {
             minisig: None,
             rebuilt: None,
             waiver: None,
+            vouched: None,
         })
     }
 }

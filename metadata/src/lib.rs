@@ -20,6 +20,7 @@ pub mod statement;
 pub mod threshold;
 pub mod trust;
 pub mod waiver;
+pub mod word;
 
 pub use digest::Sha256;
 pub use key::{KeyId, PublicKey};

@@ -127,6 +127,10 @@ pub struct Signature {
     /// ([`crate::waiver`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiver: Option<dsse::Envelope>,
+    /// Where another key signed the verdict in `rebuilt`: the keyholder's own signed word that it is an own one
+    /// ([`crate::word`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vouched: Option<dsse::Envelope>,
 }
 
 /// A signature that was accepted: its key signed exactly this message.

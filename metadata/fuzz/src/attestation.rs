@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use countersign_metadata::attestation::{self, Index, VerifiedAttestation};
 use countersign_metadata::dsse::Envelope;
 use countersign_metadata::request::{Signature, SigningRequest};
-use countersign_metadata::{PublicKey, Release, Sha256, waiver};
+use countersign_metadata::{PublicKey, Release, Sha256, waiver, word};
 
 use crate::enveloped::enveloped;
 use crate::holder::Holder;
@@ -23,6 +23,10 @@ pub(crate) fn run(bytes: &[u8]) {
     let envelope = enveloped(&ALICE, bytes);
     assert_eq!(envelope.verify(alice).expect("she has signed it"), bytes);
     check(&serde_json::to_vec(&envelope).expect("an envelope"), Some(alice));
+    let _word = word::read(bytes, &RELEASE);
+    if let Ok(word) = word::read(&serde_json::to_vec(&envelope).expect("an envelope"), &RELEASE) {
+        assert_eq!(word.keyholder(), alice);
+    }
     let releases = [RELEASE.clone()];
     let _waived = waiver::verify(&envelope, alice, message, &releases);
 

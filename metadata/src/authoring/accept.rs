@@ -8,12 +8,12 @@ use jiff::Timestamp;
 
 use super::draft::Part;
 use super::{AuthoringError, roles};
-use crate::PublicKey;
 use crate::attestation::{self, VerifiedAttestation};
 use crate::dsse::BadEnvelope;
 use crate::request::{BadAnswer, Signature, VerifiedSignature};
 use crate::threshold::{self, NotEnough};
 use crate::trust::{Authority, Signer};
+use crate::{PublicKey, waiver, word};
 
 /// What a keyholder shows for a signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,9 +26,25 @@ pub enum Evidence {
         by: PublicKey,
         /// When, as it says.
         at: Timestamp,
+        /// Whether it is the signer's own: by the same key, or vouched for by it.
+        own: bool,
     },
-    /// Signed without an own rebuild.
-    WithoutRebuild,
+    /// Signed without a rebuild, which the signer has signed too.
+    Waived,
+    /// Nothing is said about a rebuild.
+    Silent,
+}
+
+impl Evidence {
+    /// How much it says: a signature that came with more is not replaced by one with less.
+    pub fn weight(&self) -> u8 {
+        match self {
+            Self::Silent => 0,
+            Self::Waived => 1,
+            Self::Rebuilt { own: false, .. } => 2,
+            Self::NothingToRebuild | Self::Rebuilt { own: true, .. } => 3,
+        }
+    }
 }
 
 /// A signature that counts: over exactly these bytes, by a key that may sign them.
@@ -76,6 +92,9 @@ pub enum Refused {
     /// The verdict in it cannot be believed.
     #[error("the rebuild verdict that came with it cannot be believed")]
     Verdict(#[source] BadEnvelope),
+    /// What the signer says about a rebuild, in a statement of its own, cannot be believed.
+    #[error("the signer's own word about the rebuild cannot be believed")]
+    Word(#[source] BadEnvelope),
     /// The verdict says that other bytes came out, or none.
     #[error("the rebuild verdict that came with it does not say that the release was reproduced")]
     NotReproduced,
@@ -132,19 +151,37 @@ impl Part {
         }
         let evidence = match rebuilt {
             _ if self.releases().is_empty() => Evidence::NothingToRebuild,
-            None => Evidence::WithoutRebuild,
-            Some(envelope) => self.evidence(&serde_json::to_vec(envelope).unwrap_or_default())?,
+            None => self.waived(signature.get())?,
+            Some(envelope) => {
+                let envelope = serde_json::to_vec(envelope).unwrap_or_default();
+                self.rebuilt(signature.get(), &envelope)?
+            }
         };
         Ok(Accepted { signature, signer, evidence })
     }
 
+    fn waived(&self, signature: &Signature) -> Result<Evidence, Refused> {
+        let Some(word) = &signature.waiver else { return Ok(Evidence::Silent) };
+        waiver::verify(word, &signature.key, *self.digest(), self.releases())
+            .map_err(Refused::Word)?;
+        Ok(Evidence::Waived)
+    }
+
     /// Every release that this version adds must be covered; there is one verdict, so there must be one release.
-    fn evidence(&self, envelope: &[u8]) -> Result<Evidence, Refused> {
-        let mut evidence = Evidence::WithoutRebuild;
+    fn rebuilt(&self, signature: &Signature, envelope: &[u8]) -> Result<Evidence, Refused> {
+        let mut evidence = Evidence::Silent;
         for release in self.releases() {
             match attestation::verify(envelope, release).map_err(Refused::Verdict)? {
                 VerifiedAttestation::Verdict(v) if v.reproduced() => {
-                    evidence = Evidence::Rebuilt { by: *v.rebuilder(), at: v.at() };
+                    let Signature { key, vouched, .. } = signature;
+                    let (by, digest) = (*v.rebuilder(), *self.digest());
+                    let vouched = vouched
+                        .as_ref()
+                        .map(|word| word::verify_vouch(word, key, &by, digest, release))
+                        .transpose()
+                        .map_err(Refused::Word)?;
+                    let own = by == *key || vouched.is_some();
+                    evidence = Evidence::Rebuilt { by, at: v.at(), own };
                 }
                 _ => return Err(Refused::NotReproduced),
             }

@@ -54,6 +54,7 @@ impl TestKey {
             minisig: Some(self.minisig(&message)),
             rebuilt: None,
             waiver: None,
+            vouched: None,
         }
     }
 

@@ -46,7 +46,7 @@ fn a_release_goes_from_draft_to_a_node() {
         let one = signed.as_array().unwrap().iter().find(|s| s["label"] == label).unwrap();
         one["evidence"].as_str().unwrap().to_owned()
     };
-    assert_eq!((evidence("alice"), evidence("bob")), ("rebuilt".into(), "without-rebuild".into()));
+    assert_eq!((evidence("alice"), evidence("bob")), ("unvouched".into(), "silent".into()));
     assert_eq!(site.publish(9).code, 0);
 
     let releases = site.client().unwrap();

@@ -8,6 +8,7 @@ mod key;
 
 mod at_once;
 mod bins;
+mod grounds;
 mod interrupted;
 mod journey;
 mod killed;

@@ -106,6 +106,11 @@ impl Args {
         match (&signed.rebuilt, reviewed.releases()) {
             (Some(verdict), _) => {
                 tell(&format!("Signed, resting on your own rebuild of {}.", verdict.at()));
+                if signed.signature.vouched.is_some() {
+                    tell(
+                        "Its verdict is by another key, and yours has signed that it is your own.",
+                    );
+                }
             }
             (None, []) => {
                 if !self.rebuilt.is_empty() {

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use countersign_console::{Exit, Failure, Hint};
 use countersign_metadata::Release;
-use countersign_metadata::authoring::{Accepted, Draft, DraftState, Evidence, Part, Published};
+use countersign_metadata::authoring::{Accepted, Draft, DraftState, Part, Published};
 use countersign_metadata::layout::limit;
 use countersign_metadata::request::{FORMAT, RequestSubject, Signature, SigningRequest};
 
@@ -170,14 +170,12 @@ impl DraftDir {
         self.accepted.get(part.role()).map_or(&[], Vec::as_slice)
     }
 
-    /// Stores a signature. One that came with a rebuild is not replaced by one without.
+    /// Stores a signature. One that came with more is not replaced by one with less: a rebuild, a word of its signer.
     pub(crate) fn store(&mut self, role: &str, accepted: Accepted) -> Result<(), Failure> {
         let key = accepted.signature().key;
         let had = self.accepted.entry(role.to_owned()).or_default();
         let better = |old: &&Accepted| {
-            old.signature().key == key
-                && matches!(old.evidence(), Evidence::Rebuilt { .. })
-                && accepted.evidence() == &Evidence::WithoutRebuild
+            old.signature().key == key && old.evidence().weight() > accepted.evidence().weight()
         };
         if had.iter().any(|old| better(&old)) {
             return Ok(());

@@ -16,7 +16,7 @@ use crate::mirror::To;
 use crate::repository::{Lock, Repository};
 use crate::signer::Signer;
 use crate::when::{self, Within};
-use crate::{disk, tell};
+use crate::{disk, status, tell};
 
 /// Publish a draft that has its signatures
 #[derive(clap::Args)]
@@ -82,7 +82,20 @@ impl Args {
         let copied = self.to.copy(&repository, &lock, out)?;
 
         out.say(format!("Published draft {}: timestamp version {state}.", dir.name()));
+        let releasing = dir.draft.parts().iter().filter(|part| !part.releases().is_empty());
+        let signed: Vec<_> = releasing
+            .map(|part| (part.role(), part.version(), status::signatures(dir.accepted(part))))
+            .collect();
+        for (role, version, signatures) in &signed {
+            out.say(format!("{role} version {version} is signed by"));
+            signatures.iter().for_each(|one| out.say(format!("  {}", one.words())));
+        }
+        let signed: Vec<_> = signed
+            .iter()
+            .map(|(role, version, s)| json!({ "role": role, "version": version, "signed": s }))
+            .collect();
         out.json(&json!({
+            "signatures": signed,
             "draft": dir.name(), "published": "now", "timestamp": state,
             "copied": copied.as_ref().map(|c| c.files), "guarded": copied.map(|c| c.guarded),
             "release": dir.release().map(|r| r.target_path()),
@@ -162,10 +175,14 @@ fn put_evidence(repository: &Repository, dir: &DraftDir) -> Result<(), Failure> 
                 let path = layout::minisig(role, version, &signature.key.id());
                 disk::write(&public.join(path), minisig.as_bytes())?;
             }
-            if let (Some(envelope), Some(release)) = (&signature.rebuilt, part.releases().first()) {
+            // What the signer says about a rebuild travels with the release, for nodes whose policy asks for it.
+            let said = [&signature.rebuilt, &signature.vouched, &signature.waiver];
+            for envelope in said.into_iter().flatten() {
                 let bytes =
                     serde_json::to_vec(envelope).or_fail(Exit::Host, "cannot write a verdict")?;
-                repository.attest(&release.artifact.sha256, &bytes)?;
+                for release in part.releases() {
+                    repository.attest(&release.artifact.sha256, &bytes)?;
+                }
             }
         }
     }

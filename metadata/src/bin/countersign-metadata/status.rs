@@ -69,13 +69,15 @@ struct Circle {
 }
 
 #[derive(Serialize)]
-struct Key {
+pub(crate) struct Key {
     label: String,
     key: String,
 }
 
+/// A signature, and what it is founded on: `rebuilt`, `unvouched` (by a key that is not said to be the signer's),
+/// `waived`, `silent`, or `nothing-to-rebuild`.
 #[derive(Serialize)]
-struct Signed {
+pub(crate) struct Signed {
     #[serde(flatten)]
     key: Key,
     evidence: &'static str,
@@ -83,6 +85,8 @@ struct Signed {
     rebuilt_by: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rebuilt_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    same_rebuild_as: Vec<String>,
 }
 
 impl Args {
@@ -151,7 +155,7 @@ pub(crate) fn describe(dir: &DraftDir, state: &DraftState, now: Timestamp) -> Dr
             request: dir.request_path(part),
             needed: status.needed,
             missing: status.missing,
-            signed: accepted.iter().map(signed).collect(),
+            signed: signatures(accepted),
             can_sign: status.can_sign.iter().map(key).collect(),
             circles: status
                 .circles
@@ -183,11 +187,7 @@ pub(crate) fn show(draft: &Draft, now: Timestamp, out: Out) {
         out.say(format!("adds {release}"));
     }
     let rows = draft.roles.iter().map(|r| {
-        let signed = r.signed.iter().map(|s| match s.evidence {
-            "rebuilt" => format!("{} (rebuilt it)", s.key.label),
-            "without-rebuild" => format!("{} (WITHOUT a rebuild)", s.key.label),
-            _ => s.key.label.clone(),
-        });
+        let signed = r.signed.iter().map(Signed::words);
         let missing = |circle: &Circle, whose: &str| match circle.missing {
             0 => format!("none of {}{whose}", circle.needed),
             n => format!("{n} of {}{whose}", circle.needed),
@@ -227,12 +227,55 @@ fn key(signer: &Signer) -> Key {
     Key { label: signer.to_string(), key: signer.key().to_string() }
 }
 
-fn signed(accepted: &Accepted) -> Signed {
-    let (evidence, rebuilt) = match accepted.evidence() {
-        Evidence::NothingToRebuild => ("nothing-to-rebuild", None),
-        Evidence::WithoutRebuild => ("without-rebuild", None),
-        Evidence::Rebuilt { by, at } => ("rebuilt", Some((by.to_string(), *at))),
+/// What each signature of a role is founded on. One rebuild that stands behind two signatures is said to.
+pub(crate) fn signatures(accepted: &[Accepted]) -> Vec<Signed> {
+    let by = |one: &Accepted| match one.evidence() {
+        Evidence::Rebuilt { by, .. } => Some(*by),
+        _ => None,
     };
-    let (rebuilt_by, rebuilt_at) = rebuilt.unzip();
-    Signed { key: key(accepted.signer()), evidence, rebuilt_by, rebuilt_at }
+    let shared = |one: &Accepted| {
+        let others = accepted.iter().filter(|other| other.signer().key() != one.signer().key());
+        let same = others.filter(|other| by(one).is_some() && by(other) == by(one));
+        same.map(|other| other.signer().to_string()).collect()
+    };
+    let signed = |one: &Accepted| {
+        let (evidence, rebuilt) = match one.evidence() {
+            Evidence::NothingToRebuild => ("nothing-to-rebuild", None),
+            Evidence::Silent => ("silent", None),
+            Evidence::Waived => ("waived", None),
+            Evidence::Rebuilt { by, at, own: true } => ("rebuilt", Some((by, *at))),
+            Evidence::Rebuilt { by, at, own: false } => ("unvouched", Some((by, *at))),
+        };
+        let (by, rebuilt_at) = rebuilt.unzip();
+        let by = by.filter(|by| *by != one.signer().key()).map(ToString::to_string);
+        Signed {
+            key: key(one.signer()),
+            evidence,
+            rebuilt_by: by,
+            rebuilt_at,
+            same_rebuild_as: shared(one),
+        }
+    };
+    accepted.iter().map(signed).collect()
+}
+
+impl Signed {
+    /// Who signed and on what grounds, for a person.
+    pub(crate) fn words(&self) -> String {
+        let Self { key: Key { label, .. }, rebuilt_by, same_rebuild_as, .. } = self;
+        let by = rebuilt_by.as_ref().map_or(String::new(), |by| format!(", verdict by {by}"));
+        let same = match &same_rebuild_as[..] {
+            [] => String::new(),
+            others => format!(", THE SAME REBUILD as {}", others.join(" and ")),
+        };
+        match self.evidence {
+            "rebuilt" => format!("{label} (rebuilt it{by}{same})"),
+            "unvouched" => {
+                format!("{label} (brings a rebuild that it does not call its own{by}{same})")
+            }
+            "waived" => format!("{label} (waived: NOT rebuilt, and signed that)"),
+            "silent" => format!("{label} (says nothing about a rebuild)"),
+            _ => label.clone(),
+        }
+    }
 }
