@@ -14,6 +14,7 @@
 //! allow-prerelease = false
 //! reproducers = 0              # rebuilders whose own build must have given the same bytes
 //! rebuilders = []              # their keys (RW…); the keyholders who signed always count
+//! rebuilt = false              # true: as many keyholders as the threshold rebuilt what they signed; or how many
 //! skip = []                    # versions that this node never takes
 //!
 //! [shadow]
@@ -44,6 +45,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use countersign_metadata::{Platform, Product, PublicKey, Version};
+use serde::{Deserialize, Serialize};
 
 pub use settings::{Place, Setting, settings};
 pub use units::{BadUnit, Window, duration, duration_text, size};
@@ -100,10 +102,39 @@ pub struct Policy {
     pub allow_prerelease: bool,
     /// How many distinct known rebuilders must have reproduced a release.
     pub reproducers: usize,
+    /// How many of the keyholders who signed a release must have rebuilt it themselves.
+    pub rebuilt: Rebuilt,
     /// Whose verdicts count beside those of the keyholders who signed the release.
     pub rebuilders: BTreeSet<PublicKey>,
     /// Versions never taken.
     pub skip: BTreeSet<Version>,
+}
+
+/// How many of the keyholders who signed a release must have rebuilt it themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "true, false, or a number of keyholders")]
+pub enum Rebuilt {
+    /// As many as the threshold, or nobody.
+    Threshold(bool),
+    /// So many.
+    AtLeast(usize),
+}
+
+impl Default for Rebuilt {
+    fn default() -> Self {
+        Self::Threshold(false)
+    }
+}
+
+impl Rebuilt {
+    /// How many, of a release that so many had to sign.
+    pub fn needed(self, threshold: usize) -> usize {
+        match self {
+            Self::Threshold(true) => threshold,
+            Self::Threshold(false) => 0,
+            Self::AtLeast(count) => count,
+        }
+    }
 }
 
 /// How a release is tried in the shadow.

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::Config;
 use crate::generation::Generation;
+use crate::verify::Reproduced;
 
 /// What is known beside releases and configuration.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +20,7 @@ pub struct Facts<'a> {
     /// Artifacts that were tried and are never tried again, each with the reason.
     pub known_bad: &'a BTreeMap<Sha256, String>,
     /// Who reproduced which artifact, by verified verdicts.
-    pub reproduced: &'a BTreeMap<Sha256, BTreeSet<PublicKey>>,
+    pub reproduced: &'a BTreeMap<Sha256, Reproduced>,
     /// Set where a person asked for one version.
     pub only: Option<&'a Version>,
 }
@@ -114,6 +115,7 @@ pub enum Reason {
     ProtocolGone { running: u32, oldest: u32, newest: u32 },
     ProtocolTooFar { running: u32, newest: u32 },
     NotReproduced { found: usize, needed: usize },
+    NotRebuilt { found: usize, needed: usize },
 }
 
 impl fmt::Display for Reason {
@@ -154,6 +156,12 @@ impl fmt::Display for Reason {
                 write!(
                     f,
                     "{found} of the {needed} rebuilders that the policy asks for reproduced it"
+                )
+            }
+            Self::NotRebuilt { found, needed } => {
+                write!(
+                    f,
+                    "{found} of the {needed} signatures that must rest on a rebuild do (policy.rebuilt)"
                 )
             }
         }
@@ -246,6 +254,11 @@ fn judge(
     if found < policy.reproducers {
         reasons.push(Reason::NotReproduced { found, needed: policy.reproducers });
     }
+    let needed = policy.rebuilt.needed(target.threshold());
+    let found = facts.reproduced.get(&release.artifact.sha256).map_or(0, |r| r.keyholders.len());
+    if found < needed {
+        reasons.push(Reason::NotRebuilt { found, needed });
+    }
     reasons
 }
 
@@ -287,7 +300,7 @@ fn sockets(config: &Config, release: &Release, reasons: &mut Vec<Reason>) {
 fn reproducers(config: &Config, target: &VerifiedTarget, facts: Facts<'_>) -> usize {
     let known = roster(config, target);
     let passed = facts.reproduced.get(&target.release().artifact.sha256);
-    passed.map_or(0, |keys| keys.iter().filter(|key| known.contains(key)).count())
+    passed.map_or(0, |r| r.by.iter().filter(|key| known.contains(key)).count())
 }
 
 /// Whose verdicts about a release count: the operator's roster, and the keyholders who signed it.

@@ -5,20 +5,24 @@
 
 mod verdicts;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use countersign_metadata::layout::{self, limit};
-use countersign_metadata::trust::{Kept, Releases, Source, SourceError, Trust, TrustError};
-use countersign_metadata::{PublicKey, Release, Sha256};
+use countersign_metadata::trust::{
+    Kept, Releases, Source, SourceError, Trust, TrustError, product_of,
+};
+use countersign_metadata::{Release, Sha256};
 use jiff::Timestamp;
 
+use crate::config::Rebuilt;
 use crate::durable::{self, DiskError, OnDisk};
 use crate::generation::{Generation, GenerationError};
 use crate::net::{Mirror, NetError, Repository};
+use crate::verify::Reproduced;
 use crate::{Config, Home, verify};
 
 pub use verdicts::kept_reproducers;
@@ -29,7 +33,7 @@ pub struct Refreshed {
     /// The product's releases, verified or refused.
     pub releases: Releases,
     /// Who reproduced which artifact, by verified verdicts; looked at only where the policy asks for it.
-    pub reproduced: BTreeMap<Sha256, BTreeSet<PublicKey>>,
+    pub reproduced: BTreeMap<Sha256, Reproduced>,
     /// The mirror that gave it.
     pub mirror: Repository,
     /// Mirrors that were asked before it, and what was wrong with them.
@@ -146,7 +150,9 @@ pub fn kept_releases(
     config: &Config,
     now: Timestamp,
 ) -> Result<Releases, TrustStoreError> {
-    load(home, now)?.releases(&config.product, now, &mut Offline).map_err(TrustStoreError::Stale)
+    load(home, now)?
+        .releases_for(&config.product, &config.platform, now, &mut Offline)
+        .map_err(TrustStoreError::Stale)
 }
 
 /// Another refresh is waited for this long.
@@ -160,7 +166,7 @@ fn lock(home: &Home) -> Result<fs::File, DiskError> {
     Ok(file)
 }
 
-type Found = (Releases, BTreeMap<Sha256, BTreeSet<PublicKey>>);
+type Found = (Releases, BTreeMap<Sha256, Reproduced>);
 
 /// Asks one mirror. The outer error is ours and ends the refresh, the inner one is the mirror's.
 fn ask(
@@ -181,14 +187,14 @@ fn ask(
     let mut source = &mirror;
     let answer = trust
         .refresh(now, &mut source)
-        .and_then(|()| trust.releases(&config.product, now, &mut source));
+        .and_then(|()| trust.releases_for(&config.product, &config.platform, now, &mut source));
     TrustDir::new(home.trust()).persist(&trust.kept())?;
     let releases = match answer {
         Ok(releases) => releases,
         Err(error) => return Ok(Err(error)),
     };
     let mut reproduced = BTreeMap::new();
-    if config.policy.reproducers > 0 {
+    if config.policy.reproducers > 0 || config.policy.rebuilt != Rebuilt::Threshold(false) {
         let running = Generation::current(home)?.map(|generation| generation.version);
         for target in &releases.verified {
             let release = target.release();
@@ -258,7 +264,8 @@ impl TrustDir {
         Ok(kept)
     }
 
-    /// Keeps what is trusted now; what has not changed is not written again.
+    /// Keeps what is trusted now; what has not changed is not written again, and a bin that is not needed any more goes:
+    /// there may be thousands. The snapshot still pins it.
     ///
     /// # Errors
     /// The disk fails. What was written before that is whole.
@@ -276,8 +283,17 @@ impl TrustDir {
         for (name, bytes) in changed {
             durable::write(&self.path().join(name), bytes)?;
         }
+        for name in before.keys().filter(|name| !kept.contains_key(*name) && is_bin(name)) {
+            let path = self.path().join(name);
+            fs::remove_file(&path).on_disk("remove", &path)?;
+        }
         Ok(())
     }
+}
+
+/// Whether a kept file is of a role below a product.
+fn is_bin(name: &str) -> bool {
+    name.strip_suffix(".json").and_then(product_of).is_some()
 }
 
 #[cfg(test)]

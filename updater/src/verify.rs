@@ -10,6 +10,7 @@ use countersign_metadata::digest::Hasher;
 use countersign_metadata::layout::{self, limit};
 use countersign_metadata::release::Blob;
 use countersign_metadata::trust::VerifiedTarget;
+use countersign_metadata::word::{self, Word};
 use countersign_metadata::{PublicKey, Release, Sha256};
 
 use crate::durable::{DiskError, OnDisk};
@@ -22,14 +23,52 @@ pub struct Verdicts {
     pub verdicts: Vec<VerifiedVerdict>,
     /// Builders whose signed provenance is there.
     pub builders: BTreeSet<PublicKey>,
+    /// What keyholders say about their own signatures; whether a key is a keyholder's is for the reader.
+    pub words: BTreeSet<Word>,
     /// Envelopes that could not be believed.
     pub unbelieved: usize,
+}
+
+/// Who reproduced a release.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reproduced {
+    /// Whose own build gave the same bytes.
+    pub by: BTreeSet<PublicKey>,
+    /// The keyholders who signed it and whose rebuild is among these: by the same key, or by one that they vouch for.
+    /// One rebuild stands for one keyholder.
+    pub keyholders: BTreeSet<PublicKey>,
 }
 
 impl Verdicts {
     /// Whose own build gave the same bytes.
     pub fn reproduced_by(&self) -> BTreeSet<PublicKey> {
         self.verdicts.iter().filter(|v| v.reproduced()).map(|v| *v.rebuilder()).collect()
+    }
+
+    /// Who reproduced what `signers` have signed.
+    pub fn reproduced(&self, signers: &BTreeSet<PublicKey>) -> Reproduced {
+        let by = self.reproduced_by();
+        let mut keyholders: BTreeSet<_> = by.intersection(signers).copied().collect();
+        let mut spent = keyholders.clone();
+        for word in &self.words {
+            let Word::Vouched { keyholder, rebuilder } = word else { continue };
+            let new = signers.contains(keyholder) && !keyholders.contains(keyholder);
+            if new && by.contains(rebuilder) && spent.insert(*rebuilder) {
+                keyholders.insert(*keyholder);
+            }
+        }
+        Reproduced { by, keyholders }
+    }
+
+    /// The keys that these keyholders vouch for.
+    pub fn vouched_by(&self, keyholders: &BTreeSet<PublicKey>) -> BTreeSet<PublicKey> {
+        let vouched = self.words.iter().filter_map(|word| match word {
+            Word::Vouched { keyholder, rebuilder } if keyholders.contains(keyholder) => {
+                Some(*rebuilder)
+            }
+            _ => None,
+        });
+        vouched.collect()
     }
 }
 
@@ -56,9 +95,14 @@ pub fn envelopes(mirror: &Mirror, release: &Release) -> Result<Vec<Vec<u8>>, Net
     names.map(|name| Ok(get(name)?.unwrap_or_default())).collect()
 }
 
-/// Verifies envelopes, from wherever they come, and hands back those that hold the verdicts which count.
-pub fn believe<'a>(envelopes: &'a [Vec<u8>], release: &Release) -> (Verdicts, Vec<&'a [u8]>) {
+/// Verifies envelopes, from wherever they come, and hands back those that hold the verdicts and words which count, each
+/// with the key that signed it.
+pub fn believe<'a>(
+    envelopes: &'a [Vec<u8>],
+    release: &Release,
+) -> (Verdicts, Vec<(PublicKey, &'a [u8])>) {
     let mut found = Verdicts::default();
+    let mut words: BTreeMap<Word, &[u8]> = BTreeMap::new();
     let mut latest: BTreeMap<PublicKey, (VerifiedVerdict, &[u8])> = BTreeMap::new();
     for bytes in envelopes {
         match attestation::verify(bytes, release) {
@@ -70,11 +114,19 @@ pub fn believe<'a>(envelopes: &'a [Vec<u8>], release: &Release) -> (Verdicts, Ve
                 Some((known, _)) if known.at() >= verdict.at() => {}
                 _ => drop(latest.insert(*verdict.rebuilder(), (verdict, bytes))),
             },
-            Err(_) => found.unbelieved += 1,
+            Err(_) => match word::read(bytes, release) {
+                Ok(word) => drop(words.entry(word).or_insert(bytes)),
+                Err(_) => found.unbelieved += 1,
+            },
         }
     }
-    let kept;
-    (found.verdicts, kept) = latest.into_values().unzip();
+    let mut kept = Vec::new();
+    for (rebuilder, (verdict, bytes)) in latest {
+        kept.push((rebuilder, bytes));
+        found.verdicts.push(verdict);
+    }
+    kept.extend(words.iter().map(|(word, bytes)| (*word.keyholder(), *bytes)));
+    found.words = words.into_keys().collect();
     (found, kept)
 }
 

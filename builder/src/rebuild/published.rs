@@ -68,28 +68,21 @@ impl Published {
     ) -> Result<Self, RebuildError> {
         let mut trust = Trust::from_root(root)?;
         trust.refresh(now, &mut repository)?;
-        let releases = trust.releases(product, now, &mut repository)?;
-        let target = releases.verified.into_iter().find(|target| {
-            let release = target.release();
-            release.version == *version && release.platform == *platform
-        });
-        match target {
-            Some(target) => Ok(Self {
-                release: target.release().clone(),
-                origin: Origin::Repository(Box::new((repository, target))),
-            }),
-            None => Err(RebuildError::NotThere {
-                product: product.clone(),
-                version: version.clone(),
-                platform: platform.clone(),
-                refused: releases
-                    .refused
-                    .iter()
-                    .find(|(path, _)| path.starts_with(&format!("{product}/{version}/")))
-                    .map(|(_, reason)| format!(": {reason}"))
-                    .unwrap_or_default(),
-            }),
+        // Of a product with hash bins, the one bin that it is in: an old release is in no index.
+        if let Some(target) = trust.release(product, version, platform, now, &mut repository)? {
+            let release = target.release().clone();
+            let origin = Origin::Repository(Box::new((repository, target)));
+            return Ok(Self { release, origin });
         }
+        let releases = trust.releases(product, now, &mut repository)?;
+        let here = format!("{product}/{version}/");
+        let refused = releases.refused.iter().find(|(path, _)| path.starts_with(&here));
+        Err(RebuildError::NotThere {
+            product: product.clone(),
+            version: version.clone(),
+            platform: platform.clone(),
+            refused: refused.map(|(_, reason)| format!(": {reason}")).unwrap_or_default(),
+        })
     }
 
     /// What it says about itself.

@@ -27,13 +27,39 @@ impl Trust {
         now: Timestamp,
         source: &mut dyn Source,
     ) -> Result<Releases, TrustError> {
+        self.listed(product, None, now, source)
+    }
+
+    /// As [`Trust::releases`], and of a product with hash bins only what its index lists for `platform`: what a node
+    /// of that platform may want next, and nothing else is loaded.
+    ///
+    /// # Errors
+    /// As [`Trust::releases`].
+    pub fn releases_for(
+        &mut self,
+        product: &Product,
+        platform: &Platform,
+        now: Timestamp,
+        source: &mut dyn Source,
+    ) -> Result<Releases, TrustError> {
+        self.listed(product, Some(platform), now, source)
+    }
+
+    fn listed(
+        &mut self,
+        product: &Product,
+        only: Option<&Platform>,
+        now: Timestamp,
+        source: &mut dyn Source,
+    ) -> Result<Releases, TrustError> {
         let role = self.product(product, now, source)?;
         let Some(bins) = Bins::below(product, &role.file)? else {
             return self.plain(product, &role, &|_| true);
         };
         let (index, revoked) = self.index(product, &role.file, now, source)?;
         let mut by_bin = BTreeMap::<String, BTreeSet<String>>::new();
-        for (platform, listed) in &index {
+        let wanted = |platform: &&Platform| only.is_none_or(|only| only == *platform);
+        for (platform, listed) in index.iter().filter(|(platform, _)| wanted(platform)) {
             for one in listed {
                 let path = release::target_path(product, &one.version, platform);
                 by_bin.entry(bins.of(product, &path)).or_default().insert(path);

@@ -68,10 +68,7 @@ impl Real {
     fn judge(
         &self,
         releases: &countersign_metadata::trust::Releases,
-        reproduced: &std::collections::BTreeMap<
-            Sha256,
-            std::collections::BTreeSet<countersign_metadata::PublicKey>,
-        >,
+        reproduced: &std::collections::BTreeMap<Sha256, crate::verify::Reproduced>,
         artifact: &Sha256,
     ) -> Result<Approved, Failed> {
         let running = Generation::current(&self.home).map_err(|error| world(&error))?;

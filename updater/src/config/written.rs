@@ -12,7 +12,7 @@ use toml::Spanned;
 use toml::de::{DeTable, Deserializer};
 
 use super::layers::Layers;
-use super::{Config, ConfigError, Mode, Policy, Probation, Shadow, Swap, units};
+use super::{Config, ConfigError, Mode, Policy, Probation, Rebuilt, Shadow, Swap, units};
 
 /// The texts and their names: what turns a place into a file and a line number.
 pub(super) struct Source<'a> {
@@ -43,6 +43,7 @@ pub(super) struct Written {
 struct WrittenPolicy {
     allow_prerelease: bool,
     reproducers: usize,
+    rebuilt: Rebuilt,
     rebuilders: Vec<Spanned<String>>,
     skip: Vec<Spanned<String>>,
 }
@@ -212,6 +213,7 @@ impl Merged {
             policy: Policy {
                 allow_prerelease: self.policy.allow_prerelease,
                 reproducers: self.policy.reproducers,
+                rebuilt: self.policy.rebuilt,
                 rebuilders: source.list("policy.rebuilders", &self.policy.rebuilders)?,
                 skip: source.list("policy.skip", &self.policy.skip)?,
             },

@@ -191,11 +191,43 @@ fn strangers_keys_do_not_count_as_rebuilders() {
     repository.publish(2);
     let releases = repository.releases();
     let (alice, stranger) = (Person::new(2, "alice").key, Person::new(9, "stranger").key);
-    let reproduced = BTreeMap::from([(artifact, BTreeSet::from([alice, stranger]))]);
+    let reproduced = BTreeMap::from([(
+        artifact,
+        Reproduced { by: BTreeSet::from([alice, stranger]), ..Reproduced::default() },
+    )]);
     let facts =
         Facts { running: None, known_bad: &BTreeMap::new(), reproduced: &reproduced, only: None };
     let two = config("[policy]\nreproducers = 2");
     assert!(choose(&two, &releases, facts).approved.is_none());
     let listed = config(&format!("[policy]\nreproducers = 2\nrebuilders = [\"{stranger}\"]"));
     assert!(choose(&listed, &releases, facts).approved.is_some());
+}
+
+#[test]
+fn a_policy_may_ask_that_signatures_rest_on_rebuilds() {
+    let mut repository = Repository::new();
+    let artifact = repository.add("2.0.0", &NODE, json!({})).artifact.sha256;
+    repository.publish(2);
+    let releases = repository.releases();
+    let alice = Person::new(2, "alice").key;
+    let taken = |policy: &str, keyholders: &[PublicKey]| {
+        let by = BTreeSet::from([alice, Person::new(9, "stranger").key]);
+        let keyholders = keyholders.iter().copied().collect();
+        let reproduced = BTreeMap::from([(artifact, Reproduced { by, keyholders })]);
+        let known_bad = BTreeMap::new();
+        let facts =
+            Facts { running: None, known_bad: &known_bad, reproduced: &reproduced, only: None };
+        let choice = choose(&config(&format!("[policy]\nrebuilt = {policy}")), &releases, facts);
+        let why = match &choice.decisions[0].verdict {
+            Verdict::Refused(reasons) => reasons[0].to_string(),
+            _ => String::new(),
+        };
+        (choice.approved.is_some(), why)
+    };
+    assert!(taken("false", &[]).0 && taken("0", &[]).0 && taken("1", &[alice]).0);
+    let (is_taken, why) = taken("true", &[alice]);
+    assert!(!is_taken, "the threshold is 2");
+    assert_eq!(why, "1 of the 2 signatures that must rest on a rebuild do (policy.rebuilt)");
+    assert!(taken("true", &[alice, Person::new(3, "bob").key]).0);
+    assert!(!taken("3", &[alice, Person::new(3, "bob").key]).0);
 }

@@ -2,8 +2,13 @@
 
 use super::*;
 use crate::fixture::{PRODUCT, Person, Repository as Fixture};
+use countersign_metadata::release::target_path;
 use countersign_metadata::statement::Outcome;
+use countersign_metadata::trust::{Bins, VerifiedTarget};
+use countersign_metadata::waiver::waiver;
+use countersign_metadata::word::vouch;
 use serde_json::json;
+use std::collections::BTreeSet;
 
 fn node(urls: &[String], fixture: &Fixture) -> (tempfile::TempDir, Home, Config) {
     let dir = tempfile::tempdir().unwrap();
@@ -107,7 +112,7 @@ fn an_error_while_attestations_are_fetched_is_never_nobody_reproduced_it() {
     assert!(error.to_string().contains("attestations"), "{error}");
     fs::write(&index, bytes).unwrap();
     let found = refresh(&home, &config, Timestamp::now()).unwrap();
-    assert_eq!(found.reproduced[&artifact].len(), 2);
+    assert_eq!(found.reproduced[&artifact].by.len(), 2);
 }
 
 #[test]
@@ -117,7 +122,7 @@ fn a_verdict_that_was_verified_once_counts_after_the_mirror_hides_it() {
     refresh(&home, &config, Timestamp::now()).unwrap();
     fs::remove_file(fixture.dir.path().join(layout::attestation_index(&artifact))).unwrap();
     let found = refresh(&home, &config, Timestamp::now()).unwrap();
-    assert_eq!(found.reproduced[&artifact], BTreeSet::from([alice]), "strangers are not kept");
+    assert_eq!(found.reproduced[&artifact].by, BTreeSet::from([alice]), "strangers are not kept");
     let kept = kept_reproducers(&home, &found.releases).unwrap();
     assert_eq!(kept, found.reproduced);
 
@@ -126,5 +131,96 @@ fn a_verdict_that_was_verified_once_counts_after_the_mirror_hides_it() {
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text.replacen("sig", "gis", 1)).unwrap();
     let found = refresh(&home, &config, Timestamp::now()).unwrap();
-    assert!(found.reproduced[&artifact].is_empty());
+    assert!(found.reproduced[&artifact].by.is_empty());
+}
+
+#[test]
+fn whose_signature_rests_on_a_rebuild_is_known_offline_and_one_rebuild_stands_for_one_keyholder() {
+    let mut fixture = Fixture::new();
+    let release = fixture.add("2.0.0", &[("bin/node*", "x")], json!({}));
+    fixture.publish(2);
+    let other = fixture.add("9.0.0", &[("bin/node*", "y")], json!({}));
+    let [alice, bob, carol] = &fixture.keyholders[..] else { panic!() };
+    let (machine, stranger) = (Person::new(41, "machine"), Person::new(9, "stranger"));
+    let (message, artifact) = (Sha256::of(b"the role"), release.artifact.sha256);
+    let says = |about: &Release, who: &Person, by: &Person| {
+        fixture.say(about, who, &vouch(about, &who.key, &by.key, message));
+    };
+    let (_dir, home, _) = node(&[fixture.url()], &fixture);
+    let text = format!("product = \"{PRODUCT}\"\nrepositories = [{:?}]", fixture.url());
+    let text = format!("{text}\n[policy]\nrebuilt = true");
+    let config = Config::from_text(&text, home.config_file()).unwrap();
+    let keyholders = || {
+        let found = refresh(&home, &config, Timestamp::now()).unwrap();
+        let kept = kept_reproducers(&home, &found.releases).unwrap();
+        let offline = kept[&artifact].keyholders.clone();
+        assert_eq!(found.reproduced[&artifact].keyholders, offline);
+        offline
+    };
+    // A verdict by a key that nobody vouches for, by one that a stranger vouches for, and words about another release.
+    fixture.attest(&release, &machine, Outcome::Reproduced);
+    says(&release, &stranger, &machine);
+    says(&other, alice, &machine);
+    says(&release, carol, &machine);
+    assert!(keyholders().is_empty(), "carol has not signed");
+    says(&release, alice, &machine);
+    assert_eq!(keyholders(), BTreeSet::from([alice.key]));
+    says(&release, bob, &machine);
+    assert_eq!(keyholders().len(), 1, "the same rebuild");
+    fixture.say(&release, bob, &waiver(std::slice::from_ref(&release), &bob.key, message));
+    assert_eq!(keyholders().len(), 1);
+    fixture.attest(&release, bob, Outcome::Reproduced);
+    assert_eq!(keyholders(), BTreeSet::from([alice.key, bob.key]));
+
+    // A mirror that hides all of it changes nothing.
+    fs::remove_file(fixture.dir.path().join(layout::attestation_index(&artifact))).unwrap();
+    assert_eq!(keyholders().len(), 2);
+}
+
+#[test]
+fn a_node_of_a_product_with_bins_loads_and_keeps_what_it_may_want_and_nothing_else() {
+    let mut fixture = Fixture::with_bins(256);
+    let other = json!({ "platform": "linux-riscv64" });
+    for minor in 0..30 {
+        for more in [json!({}), other.clone()] {
+            fixture.add(&format!("1.{minor}.0"), &[("bin/node*", "x")], more);
+        }
+    }
+    fixture.publish(2);
+    let (_dir, home, config) = node(&[fixture.url()], &fixture);
+    let kept = || {
+        let bins = |name: &String| name.starts_with("example.") && name != "example.index.json";
+        let mut names: Vec<_> = TrustDir::new(home.trust()).read().unwrap().into_keys().collect();
+        names.retain(|name| name != "example.json" && bins(name));
+        names
+    };
+    let wanted = |versions: &[&str]| {
+        let (product, bins) = (PRODUCT.parse().unwrap(), Bins::try_from(256).unwrap());
+        let path = |version: &&str| {
+            let version = version.parse().unwrap();
+            target_path(&product, &version, &config.platform)
+        };
+        let names = versions.iter().map(|v| format!("{}.json", bins.of(&product, &path(v))));
+        names.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+    };
+    let found = refresh(&home, &config, Timestamp::now()).unwrap();
+    let versions = |releases: &Releases| -> Vec<_> {
+        let all = releases.verified.iter().map(VerifiedTarget::release);
+        let all = all.inspect(|release| assert_eq!(release.platform, config.platform));
+        all.map(|release| release.version.to_string()).collect()
+    };
+    let newest = ["1.26.0", "1.27.0", "1.28.0", "1.29.0"];
+    assert_eq!(versions(&found.releases), newest);
+    assert_eq!(kept(), wanted(&newest));
+
+    // Bins that it needs no more do not pile up on its disk.
+    for version in ["2.0.0", "2.1.0", "2.2.0", "2.3.0"] {
+        fixture.add(version, &[("bin/node*", "x")], json!({}));
+        fixture.publish(2);
+        refresh(&home, &config, Timestamp::now()).unwrap();
+    }
+    let newest = ["2.0.0", "2.1.0", "2.2.0", "2.3.0"];
+    assert_eq!(kept(), wanted(&newest));
+    drop(fixture);
+    assert_eq!(versions(&kept_releases(&home, &config, Timestamp::now()).unwrap()), newest);
 }

@@ -9,6 +9,7 @@ use countersign_metadata::trust::{Releases, VerifiedTarget};
 use countersign_metadata::{PublicKey, Release, Sha256};
 
 use crate::durable::{self, DiskError, OnDisk};
+use crate::verify::Reproduced;
 use crate::{Config, Home, policy, verify};
 
 /// Longest file of kept verdicts, in bytes: as many as a mirror may have, each escaped as a JSON string.
@@ -20,26 +21,30 @@ pub(super) fn counted(
     config: &Config,
     target: &VerifiedTarget,
     come: Vec<Vec<u8>>,
-) -> Result<BTreeSet<PublicKey>, DiskError> {
+) -> Result<Reproduced, DiskError> {
     let path = kept_verdicts(home, target.release());
     let kept = read_verdicts(&path)?;
     let all: Vec<Vec<u8>> = kept.iter().cloned().map(String::into_bytes).chain(come).collect();
     let (verdicts, envelopes) = verify::believe(&all, target.release());
     // Anybody can make keys: strangers' verdicts could fill the disk.
+    let signers = signers(target);
+    let vouched = verdicts.vouched_by(&signers);
     let roster = policy::roster(config, target);
-    let known = verdicts.verdicts.iter().map(|verdict| roster.contains(verdict.rebuilder()));
     // Whatever verifies is JSON, and so it is text.
     let counting: Vec<_> = envelopes
         .iter()
-        .zip(known)
-        .filter(|(_, known)| *known)
-        .map(|(bytes, _)| String::from_utf8_lossy(bytes))
+        .filter(|(by, _)| roster.contains(by) || vouched.contains(by))
+        .map(|(_, bytes)| String::from_utf8_lossy(bytes))
         .collect();
     if counting != kept {
         let bytes = serde_json::to_vec(&counting).map_err(std::io::Error::from);
         durable::write(&path, &bytes.on_disk("write", &path)?)?;
     }
-    Ok(verdicts.reproduced_by())
+    Ok(verdicts.reproduced(&signers))
+}
+
+fn signers(target: &VerifiedTarget) -> BTreeSet<PublicKey> {
+    target.signers().iter().map(|signer| *signer.key()).collect()
 }
 
 /// Who reproduced which release, by what was kept, without asking anybody.
@@ -49,13 +54,14 @@ pub(super) fn counted(
 pub fn kept_reproducers(
     home: &Home,
     releases: &Releases,
-) -> Result<BTreeMap<Sha256, BTreeSet<PublicKey>>, DiskError> {
+) -> Result<BTreeMap<Sha256, Reproduced>, DiskError> {
     let mut reproduced = BTreeMap::new();
-    for release in releases.verified.iter().map(VerifiedTarget::release) {
+    for target in &releases.verified {
+        let release = target.release();
         let kept = read_verdicts(&kept_verdicts(home, release))?;
         let kept: Vec<_> = kept.into_iter().map(String::into_bytes).collect();
         let (verdicts, _) = verify::believe(&kept, release);
-        reproduced.insert(release.artifact.sha256, verdicts.reproduced_by());
+        reproduced.insert(release.artifact.sha256, verdicts.reproduced(&signers(target)));
     }
     Ok(reproduced)
 }

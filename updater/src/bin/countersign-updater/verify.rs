@@ -7,7 +7,8 @@ use countersign_console::{Exit, Failure, Hint, Out, Progress};
 use countersign_metadata::layout::{self, limit};
 use countersign_metadata::statement::Outcome;
 use countersign_metadata::trust::{Releases, Signer, Trust, TrustError, VerifiedTarget};
-use countersign_metadata::{Product, PublicKey};
+use countersign_metadata::word::Word;
+use countersign_metadata::{Platform, Product, PublicKey, Version};
 use countersign_updater::durable;
 use countersign_updater::net::{Mirror, Repository};
 use countersign_updater::verify::{Digests, Match, Verdicts, digests, find, namesake, verdicts};
@@ -88,6 +89,7 @@ impl Args {
             None => trust.products(),
         };
         let mut all = Releases::default();
+        let name = self.file.file_name().unwrap_or_default().to_string_lossy();
         for product in &products {
             match trust.releases(product, now, &mut source) {
                 Ok(Releases { verified, refused, revoked: _ }) => {
@@ -99,6 +101,14 @@ impl Args {
                     return Err(refused(&error));
                 }
                 Err(_) => {}
+            }
+        }
+        // An old release of a product with hash bins is in no index: its bin is looked into by the file's name.
+        for (product, version, platform) in products.iter().flat_map(|p| named(p, &name)) {
+            if let Ok(Some(target)) = trust.release(product, &version, &platform, now, &mut source)
+                && all.verified.iter().all(|known| known.path() != target.path())
+            {
+                all.verified.push(target);
             }
         }
         drop(spinner);
@@ -138,7 +148,8 @@ impl Args {
         let needed = found.target.threshold();
         out.say(format!("\nSigned by {} ({needed} needed):", keyholders(signers.len())));
         for signer in signers {
-            out.say(format!("  {:<16} {}", label(signer), signer.key()));
+            let grounds = found.grounds(signer.key());
+            out.say(format!("  {:<16} {}  {grounds}", label(signer), signer.key()));
         }
         found.say_verdicts(out);
         out.say("\nCheck the same with stock tools:");
@@ -149,6 +160,18 @@ impl Args {
 }
 
 impl Found {
+    /// What a signature rests on, by what its keyholder has published.
+    fn grounds(&self, key: &PublicKey) -> &'static str {
+        let signers = self.target.signers().iter().map(|signer| *signer.key()).collect();
+        if self.verdicts.reproduced(&signers).keyholders.contains(key) {
+            "rebuilt it"
+        } else if self.verdicts.words.contains(&Word::Waived { keyholder: *key }) {
+            "did NOT rebuild it, and says so"
+        } else {
+            "says nothing about a rebuild"
+        }
+    }
+
     /// What people call a key; strangers have no name here.
     fn whose(&self, key: &PublicKey) -> Option<String> {
         let signer = self.target.signers().iter().find(|s| s.key() == key);
@@ -240,7 +263,11 @@ impl Found {
             "artifact": release.artifact,
             "role-version": self.target.role_version(),
             "threshold": self.target.threshold(),
-            "signers": signers.map(|s| json!({ "key": s.key(), "label": s.label() })).collect::<Vec<_>>(),
+            "signers": signers
+                .map(|s| json!({
+                    "key": s.key(), "label": s.label(), "grounds": self.grounds(s.key()),
+                }))
+                .collect::<Vec<_>>(),
             "verdicts": verdicts.collect::<Vec<_>>(),
             "builders": self.verdicts.builders,
             "unbelieved": self.verdicts.unbelieved,
@@ -256,6 +283,17 @@ fn minisigs(mirror: &Mirror, target: &VerifiedTarget) -> Vec<Signer> {
         matches!(mirror.get(&path, limit::TIMESTAMP), Ok(Some(_)))
     };
     target.signers().iter().filter(there).cloned().collect()
+}
+
+/// What a file `PRODUCT-VERSION-PLATFORM.tar…` may be; both of the latter may have hyphens.
+fn named<'a>(product: &'a Product, name: &str) -> Vec<(&'a Product, Version, Platform)> {
+    let rest = name.strip_prefix(&format!("{product}-")).unwrap_or_default();
+    let rest = rest.split(".tar").next().unwrap_or_default();
+    let split = rest.match_indices('-').filter_map(|(at, _)| {
+        let (version, platform) = (rest.get(..at)?, rest.get(at + 1..)?);
+        Some((product, version.parse().ok()?, platform.parse().ok()?))
+    });
+    split.take(4).collect()
 }
 
 fn keyholders(count: usize) -> String {
