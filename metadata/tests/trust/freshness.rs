@@ -1,7 +1,7 @@
 //! Expired roles, and files that do not belong together.
 
 use countersign_metadata::layout;
-use countersign_metadata::trust::TrustError;
+use countersign_metadata::trust::{Trust, TrustError};
 
 use crate::simulator::{LATER, NOW, PAST, Simulator, now, pin, product};
 use crate::{expired, refresh};
@@ -64,6 +64,32 @@ fn what_expires_this_moment_is_refused_and_neither_kept_nor_remembered() {
             trust.refresh(now(), &mut better).unwrap();
         }
     }
+}
+
+#[test]
+fn expired_everything_authorises_nothing_and_the_renewed_repository_is_followed() {
+    let mut simulator = Simulator::new();
+    let mut trust = simulator.client();
+    let (late, later) = ("2028-01-01T00:00:00Z".parse().unwrap(), "2029-01-01T00:00:00Z");
+    let root = simulator.files[&layout::metadata("root", 1)].clone();
+    for mut trust in [trust.clone(), Trust::restore(&root, &trust.kept(), late).unwrap()] {
+        expired(trust.refresh(late, &mut simulator).unwrap_err(), "root");
+        expired(trust.releases(&product("demo"), late, &mut simulator).unwrap_err(), "root");
+    }
+    simulator.root.set_version(2);
+    simulator.targets.set_version(2);
+    simulator.demo().set_version(2);
+    for role in [&mut simulator.root, &mut simulator.targets, &mut simulator.snapshot] {
+        role.signed["expires"] = later.into();
+    }
+    simulator.timestamp.signed["expires"] = later.into();
+    simulator.demo().signed["expires"] = later.into();
+    simulator.publish_root();
+    simulator.bump();
+    trust.refresh(late, &mut simulator).unwrap();
+    assert_eq!(trust.releases(&product("demo"), late, &mut simulator).unwrap().verified.len(), 1);
+    // What was not renewed stays as dead as it was.
+    expired(trust.releases(&product("other"), late, &mut simulator).unwrap_err(), "other");
 }
 
 #[test]

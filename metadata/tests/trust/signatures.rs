@@ -125,3 +125,37 @@ fn an_unknown_key_type_and_unknown_fields_are_no_harm() {
     simulator.publish_root();
     refresh(&mut simulator).unwrap();
 }
+
+#[test]
+fn key_id_tricks_make_no_signature_count() {
+    let [alice, bob, carol] = holders();
+    let id = |key: &TestKey| key.public.id().to_string();
+    let key = TestKey::new;
+    // Each under the other's identifier; one key under spellings of its own; one that was never delegated to.
+    let tricks: [(Vec<(String, TestKey)>, usize); 5] = [
+        (vec![(id(&alice), key(2)), (id(&bob), key(1))], 0),
+        (vec![(id(&alice), key(1)), (id(&alice).to_uppercase(), key(1))], 1),
+        (vec![(id(&alice), key(1)), (format!(" {}", id(&bob)), key(2))], 1),
+        (vec![(id(&alice), key(1)), (String::new(), key(2))], 1),
+        (vec![(id(&alice), key(1)), (id(&key(7)), key(7))], 1),
+    ];
+    for (number, (signers, counted)) in tricks.into_iter().enumerate() {
+        let mut simulator = Simulator::new();
+        simulator.demo().signers = signers;
+        simulator.publish();
+        let mut trust = refresh(&mut simulator).unwrap();
+        let error = trust.releases(&product("demo"), now(), &mut simulator).unwrap_err();
+        let TrustError::NotEnoughSignatures { found, needed: 2, .. } = error else {
+            panic!("{number}: {error:?}")
+        };
+        assert_eq!(found, counted, "{number}");
+    }
+    // Carol's identifier is given to Alice's key: nobody is two.
+    let mut simulator = Simulator::new();
+    simulator.targets.signed["delegations"]["keys"][id(&carol)] = alice.public.to_tuf();
+    simulator.demo().signers = vec![(id(&alice), key(1)), (id(&carol), key(1))];
+    simulator.publish();
+    let mut trust = refresh(&mut simulator).unwrap();
+    let error = trust.releases(&product("demo"), now(), &mut simulator).unwrap_err();
+    assert!(matches!(error, TrustError::NotEnoughSignatures { found: 1, .. }), "{error:?}");
+}

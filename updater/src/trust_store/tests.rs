@@ -224,3 +224,33 @@ fn a_node_of_a_product_with_bins_loads_and_keeps_what_it_may_want_and_nothing_el
     drop(fixture);
     assert_eq!(versions(&kept_releases(&home, &config, Timestamp::now()).unwrap()), newest);
 }
+
+#[test]
+fn a_local_store_that_is_cut_off_or_changed_is_downloaded_again_and_never_believed() {
+    let mut fixture = Fixture::new();
+    fixture.add("2.0.0", &[("bin/node*", "x")], json!({}));
+    fixture.publish(2);
+    fixture.publish(2);
+    let (_dir, home, config) = node(&[fixture.url()], &fixture);
+    let now = Timestamp::now();
+    refresh(&home, &config, now).unwrap();
+    let dir = TrustDir::new(home.trust());
+    let whole = dir.read().unwrap();
+    for (name, bytes) in whole.iter().filter(|(name, _)| *name != "root.json") {
+        let mut changed = bytes.clone();
+        let middle = bytes.len() / 2;
+        changed[middle] ^= 1;
+        for damaged in [Vec::new(), bytes[..1].to_vec(), bytes[..middle].to_vec(), changed] {
+            fs::write(home.trust().join(name), &damaged).unwrap();
+            // Without a repository it is worth nothing, and with one it is whole again.
+            assert!(kept_releases(&home, &config, now).is_err(), "{name}");
+            assert_eq!(refresh(&home, &config, now).unwrap().releases.verified.len(), 1, "{name}");
+            assert_eq!(dir.read().unwrap(), whole, "{name}");
+        }
+    }
+    // The root is what all of it hangs on: a person is asked to look.
+    let root = &whole["root.json"];
+    fs::write(home.trust().join("root.json"), &root[..root.len() / 2]).unwrap();
+    let error = refresh(&home, &config, now).unwrap_err();
+    assert!(matches!(error, TrustStoreError::Root { .. }), "{error}");
+}
