@@ -18,25 +18,14 @@ mod parts;
 mod published;
 #[path = "../fuzz/src/refresh.rs"]
 mod refresh;
+#[path = "common/replay.rs"]
+mod replay;
 #[path = "../fuzz/src/role.rs"]
 mod role;
 #[path = "../fuzz/src/text.rs"]
 mod text;
 
-use std::path::Path;
-
-#[expect(clippy::print_stdout, reason = "a panic stands below the name of its file")]
-fn replay(target: &str, run: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
-    let mut files = 0;
-    for file in std::fs::read_dir(folder).unwrap() {
-        let path = file.unwrap().path();
-        println!("{}", path.display());
-        run(&std::fs::read(path).unwrap());
-        files += 1;
-    }
-    assert!(files > 0);
-}
+use replay::replay;
 
 #[test]
 fn attestations_of_the_corpus_break_nothing() {

@@ -48,6 +48,9 @@ pub enum HomeError {
     /// Nothing is installed there.
     #[error("{0} is not a node directory (it has no countersign-updater.toml)")]
     NotInstalled(PathBuf),
+    /// An `install` has begun there.
+    #[error("an install has begun in {0} and has not finished")]
+    Unfinished(PathBuf),
     /// Something is there already.
     #[error("{0} exists and is not empty")]
     Occupied(PathBuf),
@@ -95,7 +98,12 @@ impl Home {
             return Err(HomeError::NotText(this.0));
         }
         if !this.config_file().is_file() {
-            return Err(HomeError::NotInstalled(dir.to_owned()));
+            let dir = dir.to_owned();
+            return Err(if this.0.join(UNFINISHED).is_file() {
+                HomeError::Unfinished(dir)
+            } else {
+                HomeError::NotInstalled(dir)
+            });
         }
         Ok(this)
     }

@@ -43,10 +43,11 @@ impl Plan {
             return no("a repository needs at least one product".to_owned());
         }
         if self.threshold == 0 || self.threshold > self.keyholders.len() {
-            let (threshold, holders) = (self.threshold, self.keyholders.len());
-            return no(format!(
-                "a threshold of {threshold} makes no sense for {holders} keyholders"
-            ));
+            let holders = match self.keyholders.len() {
+                1 => "1 keyholder".to_owned(),
+                many => format!("{many} keyholders"),
+            };
+            return no(format!("a threshold of {} makes no sense for {holders}", self.threshold));
         }
         let (mut keys, mut labels) = (BTreeSet::new(), BTreeSet::new());
         for Holder { label, key } in self.keyholders.iter().chain([&self.online]) {

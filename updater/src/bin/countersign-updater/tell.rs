@@ -52,6 +52,10 @@ pub(crate) fn home(error: &HomeError) -> Failure {
             Exit::Input,
             "install one: countersign-updater install --repository URL --root ROOT --product NAME NODE",
         ),
+        HomeError::Unfinished(_) => (
+            Exit::Input,
+            "run the same `countersign-updater install` once more: it goes on where it was",
+        ),
         HomeError::Installed(_) => (
             Exit::Input,
             "it updates itself: countersign-updater run NODE; a second node needs a directory of its own",
