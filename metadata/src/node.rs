@@ -6,6 +6,7 @@
 //! listen = { http = "127.0.0.1:8080" }
 //! ready = "notify"
 //! checkpoint = ["bin/examplenode", "checkpoint", "--state", "{state}", "--to", "{to}"]
+//! identity = ["bin/examplenode", "identity", "--state", "{state}"]
 //! stop-grace = 10
 //! connects-to = []
 //!
@@ -15,7 +16,13 @@
 //!
 //! [node.areas.values]
 //! schema = 2
+//! reads = [1]                  # schemas that this release reads as they are, beside its own
 //! migrate = ["bin/examplenode", "migrate", "--area", "values", "--state", "{state}", "--from", "{from}", "--to", "{to}"]
+//!
+//! [node.areas.keys]
+//! schema = 1
+//! secret = true                # never in a shadow, nor outside this machine in the clear
+//! paths = ["keys", "*.pem"]
 //! ```
 //!
 //! The first word of every command is a path inside the artifact. `{state}` is the state directory,
@@ -27,6 +34,10 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::Area;
+
+mod area;
+
+pub use area::{AreaSpec, BadStatePath, StatePath};
 
 /// How a product runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +58,9 @@ pub struct NodeSpec {
     /// Writes a consistent copy of the state to the directory `{to}` while the node runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<Vec<String>>,
+    /// Makes up a throw-away identity in `{state}`, a copy without the secret areas: for the shadow only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Vec<String>>,
     /// Seconds between TERM and the operator being asked; 1 to 600.
     #[serde(default = "ten")]
     pub stop_grace: u32,
@@ -83,17 +97,6 @@ pub struct Health {
     pub path: String,
 }
 
-/// One area of state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AreaSpec {
-    /// The schema version that this release reads and writes; from 1.
-    pub schema: u32,
-    /// Brings the area from schema `{from}` to `{to}`, forward or back. Idempotent, re-runnable.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub migrate: Option<Vec<String>>,
-}
-
 fn ten() -> u32 {
     10
 }
@@ -127,13 +130,14 @@ impl NodeSpec {
         if let Some(checkpoint) = &self.checkpoint {
             inside("checkpoint", checkpoint)?;
         }
+        if let Some(identity) = &self.identity {
+            inside("identity", identity)?;
+        }
         for (area, spec) in &self.areas {
             if let Some(migrate) = &spec.migrate {
                 inside(&format!("areas.{area}.migrate"), migrate)?;
             }
-            if spec.schema == 0 {
-                return Err(BadNode::Range("schema versions begin at 1"));
-            }
+            spec.check()?;
         }
         if let Some(health) = &self.health {
             if !self.listen.contains_key(&health.listen) {

@@ -41,6 +41,7 @@ mod options;
 mod running;
 mod spec;
 mod stage;
+pub mod subvolume;
 mod sys;
 mod wire;
 

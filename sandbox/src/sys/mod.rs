@@ -1,10 +1,12 @@
 //! The kernel's calls that no safe library wraps: with `clock/`, all `unsafe` of the house is below here.
 
+mod btrfs;
 mod filter;
 mod mount;
 mod packet;
 mod process;
 
+pub(crate) use btrfs::{create_subvolume, snapshot_subvolume};
 pub(crate) use filter::{install_seccomp, seccomp_available};
 pub(crate) use mount::{Detached, FsContext};
 pub(crate) use packet::{attach_filter, packet_drops};
