@@ -27,6 +27,8 @@
 //!
 //! [swap]
 //! snapshots = 3                # how many are kept
+//! snapshot-age = "90d"         # and for how long at most, but for the newest; "never" goes by number alone
+//! open = "migrating"           # which snapshots the old version opens while it is stopped: also "always", "ahead", "never"
 //! lease = "/run/lease.json"    # shared by nodes of this host that may not swap at once; by default the node's own
 //!
 //! [probation]
@@ -159,8 +161,26 @@ pub struct Shadow {
 pub struct Swap {
     /// How many snapshots are kept; from 1.
     pub snapshots: u32,
+    /// Older ones go, but for the newest; `None`: however old.
+    pub snapshot_age: Option<Duration>,
+    /// When the old version opens a copy of the snapshot.
+    pub open: Open,
     /// Nodes that share this file swap one at a time; `None`: this node is alone.
     pub lease: Option<PathBuf>,
+}
+
+/// When the old version opens a copy of what a roll-back would restore. One moment of its state it opens before it is
+/// stopped, unless this says never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Open {
+    /// The snapshot itself too, while it is stopped, if an area is migrated: only then it is ever restored.
+    Migrating,
+    /// The snapshot itself too, in every swap.
+    Always,
+    /// Not while it is stopped: the shortest stop.
+    Ahead,
+    /// Not at all: for a node that cannot be started in a sandbox.
+    Never,
 }
 
 /// How a release is watched after the swap.
@@ -253,6 +273,8 @@ mod tests {
             ("attempts = \"three\"", "n.toml:3: "),
             ("[swap]\nlease = \"lease.json\"", "n.toml:4: swap.lease"),
             ("[swap]\nsnapshots = 0", "n.toml:4: swap.snapshots"),
+            ("[swap]\nsnapshot-age = \"old\"", "n.toml:4: swap.snapshot-age"),
+            ("[swap]\nopen = \"sometimes\"", "n.toml:4: swap.open"),
         ] {
             let error = parse(&format!("{head}{tail}")).unwrap_err().to_string();
             assert!(error.starts_with(wanted), "{error}");

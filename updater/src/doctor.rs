@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::fetch::free_bytes;
 use crate::generation::Generation;
+use crate::state::ladder::{self, Rung};
 use crate::trust_store::chain;
 use crate::{Config, Home, stage};
 
@@ -93,6 +94,7 @@ pub fn node(home: &Home, config: &Config) -> Vec<Finding> {
         )),
         Ok(Some(running)) => {
             findings.push(stored(home, &running));
+            findings.push(copies(home, &running));
             if supervised.is_err() {
                 findings.extend(running.launch.listen.iter().map(|(name, address)| {
                     let bound = TcpListener::bind(address);
@@ -109,6 +111,18 @@ pub fn node(home: &Home, config: &Config) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// By which rung of the ladder the state of the running node can be copied here.
+fn copies(home: &Home, running: &Generation) -> Finding {
+    let probed = ladder::probe(&running.state_dir(home), &home.shadow());
+    let what = match (&probed, &running.launch.checkpoint) {
+        (Ok(rung), None) => rung.sentence().to_owned(),
+        (Ok(rung), Some(_)) => format!("{}, else {}", Rung::Checkpoint.sentence(), rung.sentence()),
+        (Err(_), _) => "for shadows, and before a swap".to_owned(),
+    };
+    let hint = "run doctor as the owner of the node directory";
+    finding("state copies", &what, probed.err().map(|error| (chain(&error), hint)))
 }
 
 fn space(home: &Home, config: &Config) -> Finding {

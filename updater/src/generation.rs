@@ -8,18 +8,19 @@
 //! A generation holds all that the supervisor needs to start the node, so that the supervisor reads no
 //! metadata. Paths in it are relative to the node directory, which may be moved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use countersign_metadata::node::{self, Health, NodeSpec, Ready};
+use countersign_metadata::node::{self, Health, NodeSpec, Ready, StatePath};
 use countersign_metadata::{Area, Product, Sha256, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::Home;
 use crate::durable::{self, DiskError};
+use crate::epochs::{self, Others};
 
 /// One generation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +38,9 @@ pub struct Generation {
     pub state: u64,
     /// The schema version of each area that this binary reads and writes.
     pub areas: BTreeMap<Area, u32>,
+    /// Other schemas that its data may hold: what an earlier version wrote and this one reads as it is.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub held: Others,
     /// Wire protocol versions it speaks, oldest and newest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<(u32, u32)>,
@@ -64,6 +68,18 @@ pub struct Launch {
     pub checkpoint: Option<Vec<String>>,
     /// How an area is brought from one schema to another.
     pub migrations: BTreeMap<Area, Vec<String>>,
+    /// Schemas that it reads as they are, beside the one of each area.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reads: Others,
+    /// Which areas are secret.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub secret_areas: BTreeSet<Area>,
+    /// Where its secret areas lie in the data directory.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<StatePath>,
+    /// Makes up a throw-away identity in a copy without them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Vec<String>>,
 }
 
 /// A generation that cannot be read, written or switched to.
@@ -113,6 +129,20 @@ impl Launch {
             migrations: migrations
                 .filter_map(|(area, spec)| Some((area.clone(), spec.migrate.clone()?)))
                 .collect(),
+            reads: node
+                .areas
+                .iter()
+                .filter(|(_, spec)| !spec.reads.is_empty())
+                .map(|(area, spec)| (area.clone(), spec.reads.clone()))
+                .collect(),
+            secret_areas: node
+                .areas
+                .iter()
+                .filter(|(_, spec)| spec.secret)
+                .map(|(area, _)| area.clone())
+                .collect(),
+            secrets: node.areas.values().flat_map(|spec| spec.paths.clone()).collect(),
+            identity: node.identity.clone(),
         }
     }
 
@@ -123,6 +153,11 @@ impl Launch {
 }
 
 impl Generation {
+    /// What it writes and reads.
+    pub fn schemas(&self) -> epochs::Version<'_> {
+        epochs::Version { writes: &self.areas, reads: &self.launch.reads }
+    }
+
     /// Reads generation `number`.
     ///
     /// # Errors
@@ -272,6 +307,7 @@ mod tests {
             binary: Sha256::of(b"tar"),
             state: 1,
             areas: BTreeMap::from([("values".parse().unwrap(), 2)]),
+            held: Others::new(),
             protocol: None,
             launch: Launch::new(&node, &moved),
         }

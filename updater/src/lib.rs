@@ -8,6 +8,7 @@ pub mod agent;
 pub mod config;
 pub mod doctor;
 pub mod durable;
+pub mod epochs;
 pub mod fetch;
 #[cfg(test)]
 mod fixture;

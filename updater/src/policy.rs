@@ -273,8 +273,10 @@ fn after(running: &Generation, release: &Release, reasons: &mut Vec<Reason>) {
     }
     for (area, spec) in release.node.iter().flat_map(|node| &node.areas) {
         // An area that does not exist yet has nothing to migrate.
-        let Some(&from) = running.areas.get(area) else { continue };
-        if from != spec.schema && spec.migrate.is_none() {
+        let Some(&writes) = running.areas.get(area) else { continue };
+        let held = running.held.get(area).into_iter().flatten().copied();
+        let unread = held.chain([writes]).find(|schema| !spec.reads(*schema));
+        if let Some(from) = unread.filter(|_| spec.migrate.is_none()) {
             reasons.push(Reason::NoMigration { area: area.clone(), from, to: spec.schema });
         }
     }

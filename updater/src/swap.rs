@@ -5,6 +5,7 @@ pub mod marker;
 
 use countersign_metadata::{NodeSpec, Sha256};
 
+use crate::epochs::{self, Others};
 use crate::generation::{self, Generation, GenerationError, Launch};
 use crate::shadow::Cleared;
 use crate::stage::StagedVersion;
@@ -22,15 +23,22 @@ pub fn forward(
     config: &Config,
     staged: &StagedVersion,
     cleared: &Cleared,
+    old: &Generation,
     data: u64,
 ) -> Option<Next> {
     let same = cleared.artifact() == staged.identity();
-    described(config, staged, data).filter(|_| same).map(Next)
+    let next = described(config, staged, data).filter(|_| same)?;
+    let held = epochs::held_after(old.schemas(), &old.held, next.schemas());
+    Some(Next(Generation { held, ..next }))
 }
 
-/// The old generation again, on data directory `data`.
-pub fn back(old: &Generation, data: u64) -> Next {
-    Next(Generation { number: 0, state: data, ..old.clone() })
+/// The old generation again, on data directory `data`, which `new` may have written, if it is given.
+pub fn back(old: &Generation, data: u64, new: Option<epochs::Version<'_>>) -> Next {
+    let held = match new {
+        Some(new) => epochs::held_back(old.schemas(), &old.held, new),
+        None => old.held.clone(),
+    };
+    Next(Generation { number: 0, state: data, held, ..old.clone() })
 }
 
 /// How `staged` would be launched on data directory `data`: for its commands, not for starting it.
@@ -44,6 +52,7 @@ pub fn described(config: &Config, staged: &StagedVersion, data: u64) -> Option<G
         binary: release.artifact.sha256,
         state: data,
         areas: node.areas.iter().map(|(area, spec)| (area.clone(), spec.schema)).collect(),
+        held: Others::new(),
         protocol: release.protocol,
         launch: Launch::new(node, &config.listen),
     })
@@ -101,6 +110,7 @@ mod tests {
             binary: Sha256::of(binary),
             state: 1,
             areas: std::collections::BTreeMap::new(),
+            held: Others::new(),
             protocol: None,
             launch: Launch::new(&spec, &std::collections::BTreeMap::new()),
         }
@@ -115,7 +125,7 @@ mod tests {
         // Cut off between the file and the rename: the number is used again.
         Generation { number: 2, ..generation(b"new") }.write(&home).unwrap();
         assert_eq!(switch(&home, &Next(generation(b"new"))).unwrap(), 2);
-        assert_eq!(switch(&home, &back(&generation(b"old"), 2)).unwrap(), 3);
+        assert_eq!(switch(&home, &back(&generation(b"old"), 2, None)).unwrap(), 3);
         assert_eq!(current(&home).unwrap(), Some(3));
         assert_eq!(already(&home, &Sha256::of(b"old")).unwrap(), Some(3));
         assert_eq!(already(&home, &Sha256::of(b"new")).unwrap(), None);

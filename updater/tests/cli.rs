@@ -94,7 +94,9 @@ mod tests {
         let doctor: Value = serde_json::from_slice(&doctor.stdout).unwrap();
         let names: Vec<_> =
             doctor["findings"].as_array().unwrap().iter().map(|f| &f["name"]).collect();
-        assert!(names.contains(&&json!("running release")), "{names:?}");
+        for wanted in ["running release", "state copies"] {
+            assert!(names.contains(&&json!(wanted)), "{names:?}");
+        }
 
         fails(&install(&repository, &served.url, Path::new(node), &[]), 3, "already installed");
     }

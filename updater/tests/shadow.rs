@@ -14,7 +14,7 @@ use countersign_sandbox::{Exit, Protocol};
 use countersign_updater::fetch::fetch;
 use countersign_updater::generation::{Generation, Launch};
 use countersign_updater::policy::{self, Facts};
-use countersign_updater::shadow::{self, Reason, Report, ShadowReport, Verdict};
+use countersign_updater::shadow::{self, Opening, Reason, Report, ShadowReport, Verdict};
 use countersign_updater::stage::{StagedVersion, stage};
 use countersign_updater::{Config, Home, doctor};
 use libtest_mimic::{Arguments, Trial};
@@ -25,7 +25,7 @@ use fixture::{PRODUCT, Repository};
 
 fn main() -> ExitCode {
     countersign_sandbox::init_if_asked();
-    let tests: [(&str, fn()); 11] = [
+    let tests: [(&str, fn()); 14] = [
         ("a_quiet_node_is_cleared_and_the_clearance_can_be_recalled", quiet),
         ("health_and_version_are_asked_over_the_nodes_own_socket", healthy),
         ("an_answer_that_names_another_version_refuses", other_version),
@@ -37,6 +37,9 @@ fn main() -> ExitCode {
         ("whatever_it_tries_to_reach_after_it_is_ready_is_named", phones_home),
         ("declared_destinations_are_expected_and_still_not_reached", declared),
         ("a_node_that_does_not_stop_is_refused", does_not_stop),
+        ("an_area_that_the_release_reads_is_not_migrated", reads),
+        ("an_identity_is_made_up_where_the_secrets_are_left_out", identity),
+        ("a_version_that_cannot_open_a_copy_is_told_with_its_last_words", opens),
     ];
     let trials = tests.map(|(name, test)| {
         Trial::test(name, move || {
@@ -134,10 +137,55 @@ impl Bench {
             binary: *self.staged.identity(),
             state: 1,
             areas: BTreeMap::from([("values".parse().unwrap(), 1)]),
+            held: BTreeMap::new(),
             protocol: None,
             launch: Launch::new(&spec, &BTreeMap::new()),
         }
     }
+}
+
+fn reads() {
+    let migrate = ["bin/node", "migrate"];
+    let area = json!({ "schema": 2, "reads": [1], "migrate": migrate });
+    let bench = bench(&server("2.0.0", ""), json!({ "areas": { "values": area } }));
+    let report = bench.run(Some(&bench.old()));
+    assert_eq!(report.report().verdict, Verdict::Cleared, "{:#?}", report.report());
+    assert_eq!(report.report().migrations, []);
+}
+
+fn needs_key() -> String {
+    let code = "use Socket;\nif ($ARGV[0] eq 'identity') { open(my $f, '>', \"$ARGV[1]/key\"); exit 0 }\n\
+                die \"no key\\n\" unless -e \"$ARGV[1]/key\";";
+    server("2.0.0", "").replace("use Socket;", code)
+}
+
+fn identity() {
+    let keys = json!({ "keys": { "schema": 1, "secret": true, "paths": ["key"] } });
+    let without = bench(&needs_key(), json!({ "areas": keys })).run(None);
+    assert!(matches!(reasons(without.report()), [Reason::EndedEarly { .. }]));
+    let command = ["bin/node", "identity", "{state}"];
+    let with = bench(&needs_key(), json!({ "areas": keys, "identity": command })).run(None);
+    assert_eq!(with.report().verdict, Verdict::Cleared, "{:#?}", with.report());
+    assert_eq!(with.report().left_out, ["key"]);
+    // Whatever a release runs is watched.
+    let call = "if ($ARGV[0] eq 'identity') { socket(my $s, AF_INET, SOCK_STREAM, 0); \
+                connect($s, sockaddr_in(4444, inet_aton('203.0.113.5'))); }\n";
+    let calls = needs_key().replacen("if ($ARGV", &format!("{call}if ($ARGV"), 1);
+    let calls = bench(&calls, json!({ "areas": keys, "identity": command })).run(None);
+    assert!(matches!(reasons(calls.report()), [Reason::PhonesHome { .. }]), "{calls:?}");
+    let broken =
+        bench("#!/bin/sh\nexit 3\n", json!({ "areas": keys, "identity": command })).run(None);
+    let [Reason::NoIdentity { why }] = reasons(broken.report()) else { panic!("{broken:?}") };
+    assert!(why.contains("exit code 3"), "{why}");
+}
+
+fn opens() {
+    let bench = bench(&needs_key(), json!({}));
+    let open = || shadow::open(&bench.home, &bench.config, &bench.old(), &bench.copy()).unwrap();
+    let Opening::Refused { reason } = open() else { panic!("it has no key") };
+    assert!(reason.contains("ended by itself") && reason.contains("(no key)"), "{reason}");
+    fs::write(bench.copy().join("key"), "").unwrap();
+    assert!(matches!(open(), Opening::Ready { .. }));
 }
 
 #[track_caller]

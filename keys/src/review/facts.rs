@@ -73,7 +73,13 @@ fn node(release: &Release, rows: &mut Rows) {
     for (area, spec) in &node.areas {
         let migrate = spec.migrate.as_deref().map(words);
         let how = migrate.map(|m| format!(", migrated by: {m}")).unwrap_or_default();
-        rows.add("state area", format!("{area}, schema {}{how}", spec.schema));
+        let reads: Vec<_> = spec.reads.iter().map(ToString::to_string).collect();
+        let reads = match reads.as_slice() {
+            [] => String::new(),
+            some => format!(", reads {} too", some.join(" and ")),
+        };
+        let secret = if spec.secret { ", secret" } else { "" };
+        rows.add("state area", format!("{area}, schema {}{reads}{how}{secret}", spec.schema));
     }
     for (name, value) in &node.environment {
         rows.add("sets", format!("{}={}", printable(name), printable(value)));

@@ -60,7 +60,9 @@ pub struct StatePath(String);
 
 /// A text that is no path below a state directory.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{0:?} is not a path below the state directory (names with /, * within a name; at most 256 bytes)")]
+#[error(
+    "{0:?} is not a path below the state directory (names with /, * within a name; at most 256 bytes)"
+)]
 pub struct BadStatePath(String);
 
 impl FromStr for StatePath {

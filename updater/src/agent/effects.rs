@@ -1,5 +1,6 @@
 //! Acting: each effect on the real world, idempotent, and what came of it.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use countersign_metadata::Sha256;
@@ -7,12 +8,13 @@ use countersign_metadata::Sha256;
 use super::keeper::{HOLD, Keeper};
 use super::proof::{Failed, Proof, world};
 use super::{Real, apply, clock};
+use crate::config::Open;
 use crate::generation::Generation;
 use crate::hold::Hold;
 use crate::machine::facts::Offer;
 use crate::machine::state::{Step, Swap};
 use crate::machine::{Blame, Candidate, Effect, Facts, Outcome, State};
-use crate::state::{migrate, shadow_copy, snapshot};
+use crate::state::{Secrets, migrate, opening, shadow_copy, snapshot};
 use crate::supervise::{ClientError, Phase, Reply, Request};
 use crate::swap::{self, Lease, marker};
 use crate::{fetch, shadow, stage};
@@ -65,7 +67,7 @@ impl Real {
             },
             Effect::Fetch => self.fetch(&settled()?),
             Effect::Stage => self.stage(&settled()?),
-            Effect::CopyState => self.copy_state(),
+            Effect::CopyState => self.copy_state(&settled()?),
             Effect::Shadow => self.shadow(&settled()?),
             Effect::DrawHold => {
                 if let Some(hold) = &facts.hold {
@@ -91,6 +93,11 @@ impl Real {
         let spare = self.config.free_space;
         match effect {
             Effect::CopyAhead => {
+                if self.config.swap.open != Open::Never {
+                    let current = self.current()?;
+                    opening::rehearse(&self.home, &self.config, &current, &self.supervisor)
+                        .map_err(|error| world(&error))?;
+                }
                 let copier = snapshot::ahead(&self.home, swap.from, swap.data, spare);
                 self.copier = Some(copier.map_err(|error| world(&error))?);
                 Ok(Outcome::Done)
@@ -108,7 +115,9 @@ impl Real {
             Effect::SwitchBack => {
                 let old = Generation::read(&self.home, swap.from).map_err(|error| world(&error))?;
                 let restored = swap.undo.as_ref().and_then(|undo| undo.restored);
-                let wanted = swap::back(&old, restored.unwrap_or(swap.data));
+                // What was restored is as the old version left it.
+                let new = restored.is_none().then(|| swap.candidate.schemas());
+                let wanted = swap::back(&old, restored.unwrap_or(swap.data), new);
                 swap::switch(&self.home, &wanted)
                     .map(Outcome::Generation)
                     .map_err(|error| world(&error))
@@ -147,10 +156,14 @@ impl Real {
         current.ok_or_else(|| (Blame::World, "nothing is installed".to_owned()))
     }
 
-    fn copy_state(&mut self) -> Acted {
+    fn copy_state(&mut self, artifact: &Sha256) -> Acted {
         let (spare, limit) = (self.config.free_space, self.config.shadow.migrate);
         let current = self.current()?;
-        shadow_copy::make(&self.home, &current, &self.supervisor, spare, limit)
+        let node = self.staged(artifact)?.release().node.iter();
+        let new: Vec<_> =
+            node.flat_map(|n| n.areas.values()).flat_map(|a| a.paths.clone()).collect();
+        let secrets = Secrets::of(&current).and(new);
+        shadow_copy::make(&self.home, &current, &self.supervisor, &secrets, spare, limit)
             .map_err(|error| world(&error))?;
         self.proof.copied = true;
         Ok(Outcome::Done)
@@ -159,7 +172,7 @@ impl Real {
     fn shadow(&mut self, artifact: &Sha256) -> Acted {
         if !std::mem::take(&mut self.proof.copied) {
             // A copy by an earlier process may be half of one, or already used.
-            self.copy_state()?;
+            self.copy_state(artifact)?;
             self.proof.copied = false;
         }
         let current = self.current()?;
@@ -241,7 +254,15 @@ impl Real {
             return Err((Blame::World, "the state is between two schemas".to_owned()));
         }
         let ahead = self.copier.take();
-        snapshot::complete(&self.home, swap.from, swap.data, self.config.free_space, ahead)
+        let (home, config, current) = (self.home.clone(), self.config.clone(), self.current()?);
+        let mut open = |tree: &Path| opening::snapshot(&home, &config, &current, tree);
+        let wanted = match config.swap.open {
+            Open::Migrating => !swap.areas.is_empty(),
+            Open::Always => true,
+            Open::Ahead | Open::Never => false,
+        };
+        let open: Option<snapshot::Open<'_>> = if wanted { Some(&mut open) } else { None };
+        snapshot::complete(&home, swap.from, swap.data, config.free_space, ahead, open)
             .map_err(|error| world(&error))?;
         Ok(Outcome::Snapshot(swap.from))
     }
@@ -288,8 +309,9 @@ impl Real {
         }
         self.still_leased(swap)?;
         let config = self.config.clone();
+        let old = Generation::read(&self.home, swap.from).map_err(|error| world(&error))?;
         let (staged, cleared) = self.proven(&artifact, &swap.report)?;
-        let next = swap::forward(&config, staged, cleared, swap.data).ok_or_else(no_node)?;
+        let next = swap::forward(&config, staged, cleared, &old, swap.data).ok_or_else(no_node)?;
         swap::switch(&self.home, &next).map(Outcome::Generation).map_err(|error| world(&error))
     }
 
@@ -348,8 +370,10 @@ impl Real {
         self.keeper = None;
         self.copier = None;
         self.proof = Proof::default();
-        let keep = usize::try_from(self.config.swap.snapshots).unwrap_or(usize::MAX);
-        snapshot::prune(&self.home, keep).map_err(|error| world(&error))?;
+        let newest = usize::try_from(self.config.swap.snapshots).unwrap_or(usize::MAX);
+        let keep = snapshot::Keep { newest, age: self.config.swap.snapshot_age };
+        let now = clock::now().map_err(|error| world(&error))?.wall;
+        snapshot::prune(&self.home, keep, now).map_err(|error| world(&error))?;
         self.lease().release(swap.fence).map_err(|error| world(&error))?;
         Ok(Outcome::Done)
     }

@@ -83,6 +83,8 @@ impl Real {
             artifact: current.binary,
             data: current.state,
             areas: current.areas,
+            reads: current.launch.reads,
+            held: current.held,
         };
         Ok(Facts {
             now,
@@ -169,7 +171,11 @@ fn offered(choice: Choice, current: &Generation) -> Offer {
         artifact: release.artifact.sha256,
         version: release.version.clone(),
         path: approved.target().path().to_owned(),
-        areas: areas.map(|(area, spec)| (area.clone(), spec.schema)).collect(),
+        areas: areas.clone().map(|(area, spec)| (area.clone(), spec.schema)).collect(),
+        reads: areas
+            .filter(|(_, spec)| !spec.reads.is_empty())
+            .map(|(area, spec)| (area.clone(), spec.reads.clone()))
+            .collect(),
         asked: false,
     };
     Offer::Release { candidate, reason }

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use countersign_metadata::Platform;
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,7 @@ use toml::Spanned;
 use toml::de::{DeTable, Deserializer};
 
 use super::layers::Layers;
-use super::{Config, ConfigError, Mode, Policy, Probation, Rebuilt, Shadow, Swap, units};
+use super::{Config, ConfigError, Mode, Open, Policy, Probation, Rebuilt, Shadow, Swap, units};
 
 /// The texts and their names: what turns a place into a file and a line number.
 pub(super) struct Source<'a> {
@@ -63,6 +64,8 @@ struct WrittenShadow {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct WrittenSwap {
     snapshots: Option<Spanned<u32>>,
+    snapshot_age: Option<Spanned<String>>,
+    open: Option<Spanned<String>>,
     lease: Option<Spanned<String>>,
 }
 
@@ -94,6 +97,8 @@ pub(super) struct Merged {
     shadow_memory: Spanned<String>,
     shadow_processes: Spanned<u64>,
     swap_snapshots: Spanned<u32>,
+    swap_snapshot_age: Spanned<String>,
+    swap_open: Spanned<String>,
     swap_lease: Option<Spanned<String>>,
     probation_for: Spanned<String>,
     probation_crashes: Spanned<u32>,
@@ -181,6 +186,8 @@ impl Written {
             shadow_memory: or(self.shadow.memory, "2GiB"),
             shadow_processes: or(self.shadow.processes, 512u64),
             swap_snapshots: or(self.swap.snapshots, 3u32),
+            swap_snapshot_age: or(self.swap.snapshot_age, "90d"),
+            swap_open: or(self.swap.open, "migrating"),
             swap_lease: self.swap.lease,
             probation_for: or(self.probation.r#for, "30s"),
             probation_crashes: or(self.probation.crashes, 3u32),
@@ -227,6 +234,8 @@ impl Merged {
             },
             swap: Swap {
                 snapshots: source.one_or_more("swap.snapshots", &self.swap_snapshots)?,
+                snapshot_age: source.read("swap.snapshot-age", &self.swap_snapshot_age, age)?,
+                open: source.read("swap.open", &self.swap_open, open)?,
                 lease: self
                     .swap_lease
                     .as_ref()
@@ -244,6 +253,20 @@ impl Merged {
 fn absolute(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     if path.is_absolute() { Ok(path) } else { Err(format!("{text:?} is not an absolute path")) }
+}
+
+fn age(text: &str) -> Result<Option<Duration>, units::BadUnit> {
+    if text == "never" { Ok(None) } else { units::duration(text).map(Some) }
+}
+
+fn open(text: &str) -> Result<Open, String> {
+    match text {
+        "migrating" => Ok(Open::Migrating),
+        "always" => Ok(Open::Always),
+        "ahead" => Ok(Open::Ahead),
+        "never" => Ok(Open::Never),
+        _ => Err(format!("{text:?} is none of migrating, always, ahead and never")),
+    }
 }
 
 fn mode(text: &str) -> Result<Mode, String> {

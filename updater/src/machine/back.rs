@@ -24,7 +24,7 @@ pub(super) fn plan(swap: &Swap, undo: &Undo, facts: &Facts) -> Action {
         if let Some(action) = state_back(swap, undo) {
             return action;
         }
-        if switched || undo.restored.is_some() {
+        if switched || undo.restored.is_some() || swap.left_open() {
             return act(Effect::SwitchBack, "the state is as the old version knows it");
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use countersign_metadata::{Area, Sha256, Version};
 
 use super::{Candidate, Moment};
+use crate::epochs::{self, Others};
 use crate::hold::Hold;
 
 /// One look at the world.
@@ -48,6 +49,17 @@ pub struct Current {
     pub data: u64,
     /// The schemas of that data.
     pub areas: BTreeMap<Area, u32>,
+    /// Schemas that its version reads beside those.
+    pub reads: Others,
+    /// Schemas that the data may hold beside those.
+    pub held: Others,
+}
+
+impl Current {
+    /// What its version writes and reads.
+    pub fn schemas(&self) -> epochs::Version<'_> {
+        epochs::Version { writes: &self.areas, reads: &self.reads }
+    }
 }
 
 /// What the repository and the policy offer.

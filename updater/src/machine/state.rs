@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use countersign_metadata::{Area, Sha256, Version};
 use serde::{Deserialize, Serialize};
 
+use crate::epochs::{self, Crossing, Others};
 use crate::hold::Hold;
 use crate::machine::Moment;
+use crate::machine::facts::Current;
 
 /// A release that policy approved: a claim on disk, proven again before it is used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,12 +21,20 @@ pub struct Candidate {
     pub path: String,
     /// The schemas it reads and writes, by area.
     pub areas: BTreeMap<Area, u32>,
+    /// Schemas that it reads as they are, beside those.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reads: Others,
     /// Whether the operator asked for it when it was announced: then it waits for no hold-off.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub asked: bool,
 }
 
 impl Candidate {
+    /// What it writes and reads.
+    pub fn schemas(&self) -> epochs::Version<'_> {
+        epochs::Version { writes: &self.areas, reads: &self.reads }
+    }
+
     /// Whether both are the same release, whoever asked for it.
     pub fn is_same_release(&self, other: &Self) -> bool {
         Self { asked: other.asked, ..self.clone() } == *other
@@ -135,7 +145,12 @@ impl Swap {
 
     /// The next area to bring forward.
     pub fn next_forward(&self) -> Option<&Step> {
-        self.areas.iter().find(|step| step.progress != Progress::Forward)
+        self.areas.iter().find(|step| !step.lazy && step.progress != Progress::Forward)
+    }
+
+    /// Whether the old version comes back to data that it reads and does not write.
+    pub fn left_open(&self) -> bool {
+        self.areas.iter().any(|step| step.open && step.progress == Progress::Forward)
     }
 
     /// Whether the state fits what `current` names, `current` being where this swap left it: every area has come
@@ -148,9 +163,14 @@ impl Swap {
         }
     }
 
-    /// The next area to bring back: last touched, first restored.
+    /// The next area to bring back: last touched, first restored. One that came all the way forward and that the old version
+    /// reads stays; one that is on its way does not.
     pub fn next_back(&self) -> Option<&Step> {
-        self.areas.iter().rev().find(|s| matches!(s.progress, Progress::Begun | Progress::Forward))
+        self.areas.iter().rev().find(|step| match step.progress {
+            Progress::Begun => true,
+            Progress::Forward => !step.open,
+            Progress::Untouched | Progress::Back => false,
+        })
     }
 }
 
@@ -165,6 +185,12 @@ pub struct Step {
     pub to: u32,
     /// How far it came.
     pub progress: Progress,
+    /// The new version reads what is there: nothing is run forward, and from the switch on it may have written.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lazy: bool,
+    /// The old version reads what the new one writes: nothing is run on the way back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub open: bool,
 }
 
 /// How far an area's migration came.
@@ -293,17 +319,16 @@ impl State {
     }
 }
 
-/// The areas whose schema differs between what runs and what is wanted. An area that only one of the two
-/// knows is its own affair: nothing is migrated.
-pub fn steps(old: &BTreeMap<Area, u32>, new: &BTreeMap<Area, u32>) -> Vec<Step> {
-    new.iter()
-        .filter_map(|(area, &to)| old.get(area).map(|&from| (area, from, to)))
-        .filter(|(_, from, to)| from != to)
-        .map(|(area, from, to)| Step {
-            area: area.clone(),
-            from,
-            to,
-            progress: Progress::Untouched,
-        })
-        .collect()
+/// The areas that must be migrated in at least one direction, from what runs to what is wanted.
+pub fn steps(current: &Current, new: &Candidate) -> Vec<Step> {
+    let crossings = epochs::crossings(current.schemas(), &current.held, new.schemas());
+    let step = |Crossing { area, from, to, lazy, open }| Step {
+        area,
+        from,
+        to,
+        progress: Progress::Untouched,
+        lazy,
+        open,
+    };
+    crossings.into_iter().map(step).collect()
 }

@@ -43,7 +43,14 @@ pub enum Outcome {
 pub fn before(state: &State, effect: Effect, facts: &Facts) -> State {
     match (effect, state.clone()) {
         (Effect::Migrate, at) => at.with_swap(|swap| {
-            if let Some(step) = swap.areas.iter_mut().find(|s| s.progress != Progress::Forward) {
+            let mut ahead = swap.areas.iter_mut().filter(|step| !step.lazy);
+            if let Some(step) = ahead.find(|step| step.progress != Progress::Forward) {
+                step.progress = Progress::Begun;
+            }
+        }),
+        // Once `current` names it, the new version may be started by its supervisor alone, and write.
+        (Effect::Switch, at) => at.with_swap(|swap| {
+            for step in swap.areas.iter_mut().filter(|step| step.lazy) {
                 step.progress = Progress::Begun;
             }
         }),
@@ -104,7 +111,7 @@ pub fn after(state: &State, effect: Effect, why: &str, outcome: &Outcome, facts:
 
 fn begin(candidate: Candidate, report: Sha256, fence: u64, facts: &Facts) -> Swap {
     Swap {
-        areas: state::steps(&facts.current.areas, &candidate.areas),
+        areas: state::steps(&facts.current, &candidate),
         candidate,
         report,
         from: facts.current.generation,
@@ -146,8 +153,9 @@ fn forward(at: State, effect: Effect, outcome: &Outcome) -> State {
 /// so where an area was touched: the bar that is set before keeps every version from being started.
 fn stopped(at: State, facts: &Facts) -> State {
     let at = at.with_swap(|swap| {
+        let switched = facts.current.artifact == swap.candidate.artifact;
         for step in swap.areas.iter_mut().filter(|_| facts.barred.is_none()) {
-            if step.progress == Progress::Begun {
+            if step.progress == Progress::Begun && !(step.lazy && switched) {
                 step.progress = Progress::Untouched;
             }
         }

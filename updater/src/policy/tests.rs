@@ -22,6 +22,7 @@ fn running(version: &str, areas: &[(&str, u32)], protocol: Option<(u32, u32)>) -
         binary: Sha256::of(b"running"),
         state: 1,
         areas: areas.iter().map(|(area, schema)| (area.parse().unwrap(), *schema)).collect(),
+        held: BTreeMap::new(),
         protocol,
         launch: Launch::new(&node, &BTreeMap::new()),
     }

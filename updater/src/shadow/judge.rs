@@ -7,7 +7,8 @@ use countersign_metadata::{Area, Release};
 use countersign_sandbox::{Attempt, Exit, Protocol};
 use serde::{Deserialize, Serialize};
 
-use super::report::{self, AttemptSeen, Ending, HealthSeen, MigrationRun, Report, Verdict};
+use super::migration::Rehearsal;
+use super::report::{self, AttemptSeen, Ending, HealthSeen, Report, Verdict};
 use super::watch::Seen;
 use crate::Config;
 
@@ -21,6 +22,7 @@ use crate::Config;
 pub enum Reason {
     MigrationFailed { area: Area, from: u32, to: u32, exit: Exit },
     MigrationLeftRunning { area: Area, processes: u64 },
+    NoIdentity { why: String },
     NotReady { after_ms: u64 },
     EndedEarly { exit: Exit },
     Unhealthy { path: String, trouble: String },
@@ -42,6 +44,7 @@ impl fmt::Display for Reason {
             Self::MigrationLeftRunning { area, processes } => {
                 write!(f, "its migration of {area} left {processes} processes running")
             }
+            Self::NoIdentity { why } => f.write_str(why),
             Self::NotReady { after_ms } => write!(f, "it was not ready after {after_ms} ms"),
             Self::EndedEarly { exit } => write!(f, "it ended by itself, with {}", exit_text(*exit)),
             Self::Unhealthy { path, trouble } => {
@@ -77,10 +80,11 @@ pub fn exit_text(exit: Exit) -> String {
 pub(super) fn report(
     release: &Release,
     config: &Config,
-    migrations: Vec<MigrationRun>,
+    rehearsal: Rehearsal,
     seen: Option<Seen>,
     allowed: &BTreeSet<String>,
 ) -> Report {
+    let Rehearsal { runs: migrations, identity, left_out } = rehearsal;
     let mut reasons = Vec::new();
     let mut attempts = Vec::new();
     let mut unaccounted = 0;
@@ -95,6 +99,11 @@ pub(super) fn report(
         }
         attempts.extend(judged(&run.attempts, allowed));
         unaccounted += run.unaccounted;
+    }
+    if let Some(made) = identity {
+        reasons.extend(made.trouble.map(|why| Reason::NoIdentity { why }));
+        attempts.extend(judged(&made.attempts, allowed));
+        unaccounted += made.unaccounted;
     }
     if let Some(seen) = &seen {
         behaviour(release, seen, &mut reasons);
@@ -117,6 +126,7 @@ pub(super) fn report(
         health: seen.as_ref().and_then(|s| s.health.clone()),
         ending: seen.as_ref().map(|s| Ending::new(s.early, s.exit, s.usage)),
         migrations,
+        left_out,
         attempts,
         unaccounted,
         verdict: if reasons.is_empty() { Verdict::Cleared } else { Verdict::Refused { reasons } },

@@ -5,21 +5,24 @@
 //! [`Reason`] refuses the release; only [`ShadowReport::clear`] gives [`Cleared`], and the swap demands it.
 
 mod judge;
+mod migration;
+mod open;
 mod probe;
 mod report;
 mod room;
 mod trial;
 mod watch;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
-use countersign_metadata::{NodeSpec, Sha256, node};
+use countersign_metadata::Sha256;
 
 pub use judge::{Reason, exit_text};
+pub use open::{Opening, open};
 pub use probe::{Answer, ProbeError, health as probe_health};
 pub use report::{AttemptSeen, Ending, HealthSeen, MigrationRun, Report, Verdict};
 pub use trial::{Trial, trial};
@@ -28,6 +31,7 @@ use crate::durable::{self, DiskError, OnDisk};
 use crate::generation::{Generation, Launch};
 use crate::stage::StagedVersion;
 use crate::{Config, Home};
+use room::Room;
 
 /// Longest report, in bytes.
 const MAX_REPORT: u64 = 16 << 20;
@@ -145,8 +149,8 @@ pub fn saved(home: &Home, artifact: &Sha256) -> Result<Option<Report>, DiskError
 }
 
 /// Runs `staged` on `state_copy`, a directory that the caller made for this and will not use otherwise: the release
-/// writes it. `old` is the generation whose state was copied; without it, the copy is empty or of unknown schema,
-/// and no migration is run.
+/// writes it. It holds nothing secret. `old` is the generation whose state was copied; without it, the copy is empty or of
+/// unknown schema, and no migration is run.
 ///
 /// # Errors
 /// The shadow could not be had. What the release did wrong is no error: the report says it.
@@ -158,34 +162,22 @@ pub fn run(
     old: Option<&Generation>,
 ) -> Result<ShadowReport, ShadowError> {
     let release = staged.release();
-    let spec = release.node.as_ref().ok_or(ShadowError::NotANode)?;
+    let new = crate::swap::described(config, staged, 0).ok_or(ShadowError::NotANode)?;
     let log = home.log().join(format!("shadow-{}.log", staged.identity().short()));
     durable::append_to(&log)?.set_len(0).on_disk("write", &log)?;
-    let room = room::Room {
-        tree: staged.tree(),
-        state: state_copy.to_owned(),
-        limits: room::limits(&config.shadow),
-        log: log.clone(),
-    };
-    let migrations = migrate(config, spec, &room, old)?;
-    let failed = migrations.iter().any(|migration| !migration.succeeded());
-    let seen = if failed {
+    let room = Room::new(staged.tree(), state_copy, config, &log);
+    let rehearsal = migration::run(home, config, &new, &room, old)?;
+    let seen = if rehearsal.failed() {
         None
     } else {
-        let launch = Launch::new(spec, &config.listen);
-        let sandbox = room.node(spec, &launch.listen)?;
-        let plan = watch::Plan {
-            ready: spec.ready,
-            first_socket: launch.listen.first().map(|(_, address)| *address),
-            health: health_of(&launch),
-            ready_within: config.shadow.ready,
-            window: config.shadow.window,
-            grace: std::time::Duration::from_secs(spec.stop_grace.into()),
-        };
-        Some(watch::watch(sandbox, &plan)?)
+        Some(watch::watch(
+            room.node(&new.launch)?,
+            &plan(config, &new.launch, config.shadow.window),
+        )?)
     };
-    let allowed = spec.connects_to.iter().chain(&config.shadow.allow).cloned().collect();
-    let mut report = judge::report(release, config, migrations, seen, &allowed);
+    let declared = release.node.iter().flat_map(|node| &node.connects_to);
+    let allowed = declared.chain(&config.shadow.allow).cloned().collect();
+    let mut report = judge::report(release, config, rehearsal, seen, &allowed);
     report.output_end = tail(&log)?;
     let bytes = serde_json::to_vec_pretty(&report).map_err(io::Error::from);
     let path = home.report(staged.identity());
@@ -194,46 +186,20 @@ pub fn run(
     Ok(ShadowReport { digest: Sha256::of(&bytes), report })
 }
 
+fn plan(config: &Config, launch: &Launch, window: Duration) -> watch::Plan {
+    watch::Plan {
+        ready: launch.ready,
+        first_socket: launch.listen.first().map(|(_, address)| *address),
+        health: health_of(launch),
+        ready_within: config.shadow.ready,
+        window,
+        grace: Duration::from_secs(launch.stop_grace.into()),
+    }
+}
+
 fn health_of(launch: &Launch) -> Option<(SocketAddr, String)> {
     let health = launch.health.as_ref()?;
     Some((launch.address(&health.listen)?, health.path.clone()))
-}
-
-/// Brings the copy to the schemas of the release, each area by its own command.
-fn migrate(
-    config: &Config,
-    spec: &NodeSpec,
-    room: &room::Room,
-    old: Option<&Generation>,
-) -> Result<Vec<MigrationRun>, ShadowError> {
-    let none = BTreeMap::new();
-    let schemas = old.map_or(&none, |generation| &generation.areas);
-    let mut runs = Vec::new();
-    for (area, wanted) in &spec.areas {
-        let Some(&from) = schemas.get(area).filter(|from| **from != wanted.schema) else {
-            continue;
-        };
-        let Some(command) = &wanted.migrate else { continue };
-        let (f, t) = (from.to_string(), wanted.schema.to_string());
-        let words = node::fill(command, &[("from", &f), ("to", &t), ("state", room::STATE)]);
-        let ended = room.migration(spec, &words, config.shadow.migrate)?.run()?;
-        let run = MigrationRun {
-            area: area.clone(),
-            from,
-            to: wanted.schema,
-            exit: ended.exit,
-            took_ms: report::millis(ended.usage.wall),
-            left_running: ended.left_running,
-            attempts: ended.attempts,
-            unaccounted: ended.unaccounted,
-        };
-        let failed = !run.succeeded();
-        runs.push(run);
-        if failed {
-            break;
-        }
-    }
-    Ok(runs)
 }
 
 /// The end of the output, for a person who wants to know why.

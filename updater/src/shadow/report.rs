@@ -29,6 +29,9 @@ pub struct Report {
     pub watched_ms: u64,
     /// Migrations of the copied state, in the order in which they ran.
     pub migrations: Vec<MigrationRun>,
+    /// Secret paths of the release that the copy did not hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
     /// From start to ready, in milliseconds; absent if it never was.
     pub ready_after_ms: Option<u64>,
     /// The health probe, if the release has one and it came to that.

@@ -8,16 +8,17 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
-use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use countersign_metadata::node::{NodeSpec, Ready, fill};
+use countersign_metadata::node::{Ready, fill};
 use countersign_sandbox::{Identity, Limits, Mount, Network, Sandbox};
 
+use crate::Config;
 use crate::config;
 use crate::durable::{DiskError, OnDisk};
+use crate::generation::Launch;
 
 /// Where the release is, inside.
 pub(super) const TREE: &str = "/node";
@@ -44,6 +45,7 @@ const HOST: [&str; 10] = [
 ];
 
 /// A release, a copy of the state, and a log.
+#[derive(Clone)]
 pub(super) struct Room {
     pub(super) tree: PathBuf,
     pub(super) state: PathBuf,
@@ -52,35 +54,36 @@ pub(super) struct Room {
 }
 
 /// The operator's limits.
-pub(super) fn limits(shadow: &config::Shadow) -> Limits {
+fn limits(shadow: &config::Shadow) -> Limits {
     Limits { memory: shadow.memory, processes: shadow.processes, ..Limits::default() }
 }
 
 impl Room {
-    /// The release's own command, with its sockets.
-    pub(super) fn node(
-        &self,
-        spec: &NodeSpec,
-        listen: &[(String, SocketAddr)],
-    ) -> Result<Sandbox, DiskError> {
-        let words = fill(&spec.command, &[("state", STATE)]);
-        let sandbox = self.sandbox(spec, &words, self.limits.clone())?.listen(listen.to_vec());
-        Ok(if spec.ready == Ready::Notify { sandbox.notify() } else { sandbox })
+    pub(super) fn new(tree: PathBuf, state: &Path, config: &Config, log: &Path) -> Self {
+        Self { tree, state: state.to_owned(), limits: limits(&config.shadow), log: log.to_owned() }
     }
 
-    /// A migration command.
-    pub(super) fn migration(
+    /// The release's own command, with its sockets.
+    pub(super) fn node(&self, launch: &Launch) -> Result<Sandbox, DiskError> {
+        let words = fill(&launch.command, &[("state", STATE)]);
+        let sandbox = self.sandbox(launch, &words, self.limits.clone())?;
+        let sandbox = sandbox.listen(launch.listen.clone());
+        Ok(if launch.ready == Ready::Notify { sandbox.notify() } else { sandbox })
+    }
+
+    /// A command on the copy: a migration, or one that makes up an identity.
+    pub(super) fn command(
         &self,
-        spec: &NodeSpec,
+        launch: &Launch,
         words: &[String],
         wall: Duration,
     ) -> Result<Sandbox, DiskError> {
-        self.sandbox(spec, words, Limits { wall: Some(wall), ..self.limits.clone() })
+        self.sandbox(launch, words, Limits { wall: Some(wall), ..self.limits.clone() })
     }
 
     fn sandbox(
         &self,
-        spec: &NodeSpec,
+        launch: &Launch,
         words: &[String],
         limits: Limits,
     ) -> Result<Sandbox, DiskError> {
@@ -94,7 +97,7 @@ impl Room {
         let sandbox = plain(command, Limits { file_bytes, ..limits })
             .mount(Mount::ReadOnly { from: self.tree.clone(), to: TREE.into() });
         let mut sandbox = with_state(sandbox, self.state.clone()).output(log, super::MAX_OUTPUT);
-        for (name, value) in &spec.environment {
+        for (name, value) in &launch.environment {
             sandbox = sandbox.environment(name, value);
         }
         Ok(sandbox)

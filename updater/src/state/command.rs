@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::durable::{DiskError, OnDisk};
+use crate::durable::{self, DiskError, OnDisk};
 
 /// What a command gets to find others.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -83,7 +83,7 @@ pub fn end_what_is_left() {
     left::adopt();
 }
 
-/// Runs `words` to their end. `held` stays open in the command and whatever it starts: a lock that outlives this
+/// Runs `words` to their end. `held` stays open in the command and whatever it starts: locks that outlive this
 /// process if this process dies.
 ///
 /// # Errors
@@ -94,11 +94,10 @@ pub fn run(
     directory: &Path,
     log: &Path,
     limit: Duration,
-    held: Option<OwnedFd>,
+    held: Vec<OwnedFd>,
 ) -> Result<(), CommandError> {
     let program = words.first().cloned().unwrap_or_default();
-    let output =
-        std::fs::OpenOptions::new().append(true).create(true).open(log).on_disk("open", log)?;
+    let output = durable::append_to(log)?;
     let errors = output.try_clone().on_disk("open", log)?;
     let mut command = Command::new(&program);
     command
@@ -111,7 +110,7 @@ pub fn run(
         .stdout(output)
         .stderr(errors)
         .process_group(0)
-        .preserved_fds(held.into_iter().collect());
+        .preserved_fds(held);
     let start = |source| CommandError::Start { program: program.clone(), source };
     let adoption = left::Adoption::begin();
     let mut child = command.spawn().map_err(start)?;
@@ -152,7 +151,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let words = ["/bin/sh", "-c", script].map(str::to_owned);
         let log = dir.path().join("log");
-        run(&words, [("NAME".to_owned(), "value".to_owned())], dir.path(), &log, limit, None)
+        run(&words, [("NAME".to_owned(), "value".to_owned())], dir.path(), &log, limit, Vec::new())
     }
 
     #[test]
@@ -166,7 +165,7 @@ mod tests {
             Path::new("/"),
             Path::new("/dev/null"),
             long,
-            None,
+            Vec::new(),
         );
         assert!(matches!(missing, Err(CommandError::Start { .. })));
     }

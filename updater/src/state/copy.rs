@@ -1,33 +1,39 @@
-//! Copies a tree in passes: the first while it is written, the last while nothing writes, reading only what changed.
+//! Copies a tree in passes: the first while it is written, the last while nothing writes, taking only what changed.
 //!
 //! What makes the second pass right, file by file: its times are read, then it is synced, then copied. A later
 //! write changes the times: a write call at once, a store to mapped memory because the sync has write-protected the
 //! page. Times have a grain, so whatever changed shortly before it was read counts as changed. File systems that do
 //! not keep times for mapped memory are read in full.
+//!
+//! Where the file system can, a file is cloned (its blocks are shared) and read later; else its bytes are copied.
+//! Holes stay holes. Hard links stay links of each other. Extended attributes and access control lists are copied.
+//! Sockets hold no data and are left out; pipes and devices are refused by name.
 
+mod attributes;
+mod check;
+mod file;
+mod place;
 mod space;
 #[cfg(test)]
 mod tests;
 mod times;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{
-    DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown,
-    lchown, symlink,
-};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use nix::fcntl::OFlag;
 use nix::sys::statfs::{BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, FsType, XFS_SUPER_MAGIC, fstatfs};
 
-use super::manifest::{Item, Manifest, escape};
-use super::{StateError, blocks};
-use crate::durable::{self, DiskError, OnDisk};
+use super::ladder::{NOT_TAKEN, Rung};
+use super::manifest::{FORMAT, Item, Manifest, escape};
+use super::{Secrets, StateError, scratch};
+use crate::durable::{self, OnDisk};
 
+pub(super) use check::check;
+use place::{make_private, open_dir, vanished, within};
 pub use space::check_space;
 use times::Times;
 
@@ -45,10 +51,27 @@ pub enum Pass {
 pub struct Copier {
     from: PathBuf,
     to: PathBuf,
+    secrets: Secrets,
     files: BTreeMap<PathBuf, Times>,
     items: BTreeMap<PathBuf, Item>,
     skipped: BTreeSet<PathBuf>,
+    /// Copied, and not read back yet.
+    unread: BTreeSet<PathBuf>,
     times_count: bool,
+    on_btrfs: bool,
+    device: u64,
+    /// Whether cloning still is to be tried, and whether it worked.
+    clones: bool,
+    cloned: bool,
+}
+
+/// One look at the source.
+struct Look {
+    before: BTreeMap<PathBuf, Item>,
+    pass: Pass,
+    read: u64,
+    /// The first path of every file with several names.
+    names: HashMap<(u64, u64), PathBuf>,
 }
 
 impl Copier {
@@ -57,21 +80,51 @@ impl Copier {
     /// # Errors
     /// `to` exists, or one of them cannot be opened.
     pub fn new(from: &Path, to: &Path) -> Result<Self, StateError> {
+        Self::without(&Secrets::none(), from, to)
+    }
+
+    /// A copy without what is secret.
+    ///
+    /// # Errors
+    /// As [`Copier::new`].
+    pub fn without(secrets: &Secrets, from: &Path, to: &Path) -> Result<Self, StateError> {
         make_private(to).on_disk("make", to)?;
+        Self::begin(secrets, from, to)
+    }
+
+    /// A copy into the empty directory `to`.
+    ///
+    /// # Errors
+    /// It holds something, or one of them cannot be opened.
+    pub(super) fn filling(from: &Path, to: &Path) -> Result<Self, StateError> {
+        if fs::read_dir(to).on_disk("read", to)?.next().is_some() {
+            let error = io::Error::from(io::ErrorKind::DirectoryNotEmpty);
+            return Err(error).on_disk("fill", to).map_err(StateError::from);
+        }
+        Self::begin(&Secrets::none(), from, to)
+    }
+
+    fn begin(secrets: &Secrets, from: &Path, to: &Path) -> Result<Self, StateError> {
         let source = File::open(from).on_disk("read", from)?;
         let kind = fstatfs(&source).map_err(io::Error::from).on_disk("read", from)?;
         let keeps_times: [FsType; 3] = [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC];
         Ok(Self {
             from: from.to_owned(),
             to: to.to_owned(),
+            secrets: secrets.clone(),
             files: BTreeMap::new(),
             items: BTreeMap::new(),
             skipped: BTreeSet::new(),
+            unread: BTreeSet::new(),
             times_count: keeps_times.contains(&kind.filesystem_type()),
+            on_btrfs: kind.filesystem_type() == BTRFS_SUPER_MAGIC,
+            device: source.metadata().on_disk("read", from)?.dev(),
+            clones: true,
+            cloned: false,
         })
     }
 
-    /// Makes the copy as the source is, and durable. Returns how many bytes were read.
+    /// Makes the copy as the source is; [`Copier::settle`] makes it durable. Returns how many bytes were read.
     ///
     /// # Errors
     /// The disk fails, the source holds what cannot be copied, or, in a still pass, moves.
@@ -82,11 +135,11 @@ impl Copier {
         let before = std::mem::take(&mut self.items);
         self.skipped.clear();
         let root = open_dir(&self.from).on_disk("read", &self.from)?;
-        let mut read = 0;
-        let mut copied = Vec::new();
-        self.directory(&root, Path::new(""), &before, pass, &mut read, &mut copied)?;
-        for path in before.keys().rev().filter(|path| !self.items.contains_key(*path)) {
+        let mut look = Look { before, pass, read: 0, names: HashMap::new() };
+        self.directory(&root, Path::new(""), &mut look)?;
+        for path in look.before.keys().rev().filter(|path| !self.items.contains_key(*path)) {
             self.files.remove(path);
+            self.unread.remove(path);
             // Below what became a link or a file there is nothing of the copy, and a link may lead anywhere.
             let item = |above: &Path| self.items.get(above);
             if path
@@ -94,70 +147,108 @@ impl Copier {
                 .skip(1)
                 .all(|a| matches!(item(a), None | Some(Item::Directory { .. })))
             {
-                remove_copied(&self.to.join(path))?;
+                scratch::remove_below(&self.to, &self.to.join(path))?;
             }
         }
-        durable::sync_file_system(&self.to)?;
-        self.read_back(&copied)?;
-        Ok(read)
+        Ok(look.read)
     }
 
-    fn directory(
-        &mut self,
-        dir: &File,
-        path: &Path,
-        before: &BTreeMap<PathBuf, Item>,
-        pass: Pass,
-        read: &mut u64,
-        copied: &mut Vec<PathBuf>,
-    ) -> Result<(), StateError> {
+    /// Makes what the passes copied durable, and reads it back: nobody needs to be held still for that.
+    ///
+    /// # Errors
+    /// The disk fails, or gives back something else.
+    pub fn settle(&mut self) -> Result<(), StateError> {
+        durable::sync_file_system(&self.to)?;
+        for path in std::mem::take(&mut self.unread) {
+            let copy = self.to.join(&path);
+            match self.items.get_mut(&path) {
+                Some(Item::File { digest: Some(_), .. }) => {
+                    check(&self.to, &path, &self.items[&path])?;
+                }
+                Some(Item::File { digest, length, .. }) => {
+                    (*digest, *length) = check::digest(&copy)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// By which rung the files came.
+    pub fn rung(&self) -> Rung {
+        if self.cloned { Rung::Reflink } else { Rung::Passes }
+    }
+
+    fn directory(&mut self, dir: &File, path: &Path, look: &mut Look) -> Result<(), StateError> {
         let shown = self.from.join(path);
         let meta = dir.metadata().on_disk("read", &shown)?;
+        if self.on_btrfs && meta.ino() == NOT_TAKEN {
+            return Err(StateError::Nested(shown));
+        }
         let mut names: Vec<_> = fs::read_dir(within(dir, Path::new(".")))
             .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect())
             .on_disk("read", &shown)?;
         names.sort();
         for name in names {
             let (child, shown) = (path.join(&name), shown.join(&name));
-            let meta = match fs::symlink_metadata(within(dir, Path::new(&name))) {
-                Ok(meta) => meta,
-                Err(error) if vanished(&error) => match pass {
-                    Pass::Live => continue,
-                    Pass::Still => return Err(StateError::Moving(shown)),
-                },
-                Err(error) => return Err(DiskError::new("read", &shown, error).into()),
-            };
-            let kind = meta.file_type();
-            let place = within(dir, Path::new(&name));
-            let done = if kind.is_dir() {
-                self.clear_unless(&child, before, |item| matches!(item, Item::Directory { .. }))?;
-                match open_dir(&place) {
-                    Ok(inner) => {
-                        self.make_dir(&child)?;
-                        self.directory(&inner, &child, before, pass, read, copied)?;
-                        Ok(())
-                    }
-                    Err(error) => Err(error),
-                }
-            } else if kind.is_file() {
-                self.clear_unless(&child, before, |item| matches!(item, Item::File { .. }))?;
-                self.file(&place, &child, before, pass, read, copied)
-            } else if kind.is_symlink() {
-                self.clear_unless(&child, before, |_| false)?;
-                self.link(&place, &child)
-            } else if kind.is_socket() {
-                self.skipped.insert(child);
-                Ok(())
-            } else {
-                let what = if kind.is_fifo() { "named pipe" } else { "device" };
-                return Err(StateError::Special { path: shown, what });
+            if self.secrets.cover(&child) {
+                continue;
+            }
+            let done = match fs::symlink_metadata(within(dir, Path::new(&name))) {
+                Ok(meta) => self.entry(dir, Path::new(&name), &child, &meta, look)?,
+                Err(error) => Err(error),
             };
             match done {
-                Err(error) if vanished(&error) && pass == Pass::Live => {}
+                Err(error) if vanished(&error) && look.pass == Pass::Live => {}
                 Err(error) if vanished(&error) => return Err(StateError::Moving(shown)),
                 other => other.on_disk("copy", &shown)?,
             }
         }
+        self.finish_directory(dir, path, &meta)
+    }
+
+    /// One thing in a directory. The inner error is the source's, which may just have gone.
+    fn entry(
+        &mut self,
+        dir: &File,
+        name: &Path,
+        child: &Path,
+        meta: &fs::Metadata,
+        look: &mut Look,
+    ) -> Result<io::Result<()>, StateError> {
+        let (kind, place) = (meta.file_type(), within(dir, name));
+        if kind.is_dir() {
+            self.clear_unless(child, look, |item| matches!(item, Item::Directory { .. }))?;
+            return match open_dir(&place) {
+                Ok(inner) => {
+                    self.make_dir(child)?;
+                    self.directory(&inner, child, look).map(Ok)
+                }
+                Err(error) => Ok(Err(error)),
+            };
+        }
+        if kind.is_file() {
+            self.clear_unless(child, look, |item| matches!(item, Item::File { .. }))?;
+            return Ok(self.file(&place, child, look));
+        }
+        if kind.is_symlink() {
+            self.clear_unless(child, look, |_| false)?;
+            return Ok(self.link(&place, child));
+        }
+        if kind.is_socket() {
+            self.skipped.insert(child.to_owned());
+            return Ok(Ok(()));
+        }
+        let what = if kind.is_fifo() { "named pipe" } else { "device" };
+        Err(StateError::Special { path: self.from.join(child), what })
+    }
+
+    fn finish_directory(
+        &mut self,
+        dir: &File,
+        path: &Path,
+        meta: &fs::Metadata,
+    ) -> Result<(), StateError> {
         let mode = meta.mode() & 0o7777;
         let copy = self.to.join(path);
         let now = fs::metadata(&copy).on_disk("read", &copy)?;
@@ -166,8 +257,11 @@ impl Copier {
         }
         fs::set_permissions(&copy, Permissions::from_mode(mode | 0o700))
             .on_disk("change the mode of", &copy)?;
+        let attributes = open_dir(&copy)
+            .and_then(|copy| attributes::copy(dir, &copy))
+            .on_disk("give attributes to", &copy)?;
         if !path.as_os_str().is_empty() {
-            self.items.insert(path.to_owned(), Item::Directory { mode });
+            self.items.insert(path.to_owned(), Item::Directory { mode, attributes });
         }
         Ok(())
     }
@@ -189,75 +283,13 @@ impl Copier {
     fn clear_unless(
         &self,
         path: &Path,
-        before: &BTreeMap<PathBuf, Item>,
+        look: &Look,
         fits: impl Fn(&Item) -> bool,
     ) -> Result<(), StateError> {
-        match before.get(path) {
-            Some(item) if !fits(item) => remove_copied(&self.to.join(path)),
+        match look.before.get(path) {
+            Some(item) if !fits(item) => Ok(scratch::remove_below(&self.to, &self.to.join(path))?),
             _ => Ok(()),
         }
-    }
-
-    fn file(
-        &mut self,
-        place: &Path,
-        path: &Path,
-        before: &BTreeMap<PathBuf, Item>,
-        pass: Pass,
-        read: &mut u64,
-        copied: &mut Vec<PathBuf>,
-    ) -> io::Result<()> {
-        // A link that took the file's place meanwhile is not followed, a pipe is not waited for.
-        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOATIME;
-        let open =
-            |flags: OFlag| OpenOptions::new().read(true).custom_flags(flags.bits()).open(place);
-        let source = open(flags).or_else(|error| match error.kind() {
-            // O_NOATIME is for the owner only.
-            io::ErrorKind::PermissionDenied => open(flags - OFlag::O_NOATIME),
-            _ => Err(error),
-        })?;
-        let meta = source.metadata()?;
-        if !meta.is_file() {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let times = Times::of(&meta);
-        let mode = meta.mode() & 0o7777;
-        let known = self.files.get(path).filter(|_| self.times_count);
-        if let (Some(known), Some(Item::File { length, digest, .. })) = (known, before.get(path))
-            && known.proves_unchanged(&times)
-        {
-            let item = Item::File { mode, length: *length, digest: *digest };
-            self.items.insert(path.to_owned(), item);
-            return Ok(());
-        }
-        if pass == Pass::Live {
-            source.sync_all()?;
-        }
-        let to = self.to.join(path);
-        if let Err(error) = fs::remove_file(&to)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            return Err(error);
-        }
-        let copy = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&to)?;
-        let (digest, length) = blocks::read(&source, |offset, block| {
-            *read += block.len() as u64;
-            copy.write_all_at(block, offset)
-        })?;
-        copy.set_len(length)?;
-        if pass == Pass::Still && Times::of(&source.metadata()?).moved(&times) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let now = copy.metadata()?;
-        if (now.uid(), now.gid()) != (meta.uid(), meta.gid()) {
-            fchown(&copy, Some(meta.uid()), Some(meta.gid()))?;
-        }
-        copy.set_permissions(Permissions::from_mode(mode))?;
-        copy.set_modified(meta.modified()?)?;
-        self.files.insert(path.to_owned(), times);
-        self.items.insert(path.to_owned(), Item::File { mode, length, digest });
-        copied.push(path.to_owned());
-        Ok(())
     }
 
     fn link(&mut self, place: &Path, path: &Path) -> io::Result<()> {
@@ -273,63 +305,11 @@ impl Copier {
         Ok(())
     }
 
-    /// Reads the files that this pass wrote.
-    fn read_back(&self, copied: &[PathBuf]) -> Result<(), StateError> {
-        copied.iter().try_for_each(|path| match self.items.get(path) {
-            Some(item) => check(&self.to.join(path), item),
-            None => Ok(()),
-        })
-    }
-
-    /// What the copy holds now.
+    /// What the copy holds now; it must have been settled.
     pub fn manifest(&self, data: u64, at: Timestamp) -> Manifest {
         let entries = self.items.iter().map(|(path, item)| (escape(path), item.clone())).collect();
         let skipped = self.skipped.iter().map(|path| escape(path)).collect();
-        Manifest { format: 1, at, data, entries, skipped }
-    }
-}
-
-/// Reads one file of a copy and compares it with what should be there.
-pub(super) fn check(path: &Path, item: &Item) -> Result<(), StateError> {
-    let Item::File { length, digest, .. } = item else { return Ok(()) };
-    let file = File::open(path).on_disk("read", path)?;
-    let found = blocks::read(&file, |_, _| Ok(())).on_disk("read", path)?;
-    if found == (*digest, *length) { Ok(()) } else { Err(StateError::Different(path.to_owned())) }
-}
-
-/// A directory that nobody else may enter: its own mode comes last, when all that it holds has its own.
-fn make_private(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().mode(0o700).create(path)
-}
-
-/// A path through an open directory: whatever is renamed or linked above it, it stays in that directory.
-fn within(dir: &File, name: &Path) -> PathBuf {
-    Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(name)
-}
-
-fn open_dir(path: &Path) -> io::Result<File> {
-    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
-    OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)
-}
-
-/// It was there when the directory was listed and is not any more, or is something else now.
-fn vanished(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-        || error.raw_os_error() == Some(nix::errno::Errno::ELOOP as i32)
-}
-
-/// Removes what this copy holds at a path; never anything but a copy.
-#[expect(clippy::disallowed_methods, reason = "only called for paths below `to`, which `new` made")]
-fn remove_copied(path: &Path) -> Result<(), StateError> {
-    let removed = match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match removed {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(DiskError::new("remove", path, error).into())
-        }
-        _ => Ok(()),
+        let rung = Some(self.rung());
+        Manifest { format: FORMAT, at, data, rung, opened: None, entries, skipped }
     }
 }

@@ -5,23 +5,43 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use countersign_metadata::Sha256;
+use countersign_metadata::{Sha256, Version};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use super::ladder::Rung;
+
+/// The format that this code writes; it reads format 1 too, which knew neither attributes nor hard links.
+pub(super) const FORMAT: u32 = 2;
 
 /// What a copy holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The format: 1.
+    /// The format: 1 or 2.
     pub format: u32,
     /// When it was completed.
     pub at: Timestamp,
     /// The data directory that was copied.
     pub data: u64,
+    /// How it was copied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rung: Option<Rung>,
+    /// Which version opened a copy of it before it counted, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened: Option<Opened>,
     /// Paths below it, `%XX` for every byte that is not printable ASCII.
     pub entries: BTreeMap<String, Item>,
     /// Sockets, which hold no data and were left out.
     pub skipped: Vec<String>,
+}
+
+/// That a version started on a copy, in the sandbox, and was ready and healthy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opened {
+    /// Which one.
+    pub by: Version,
+    /// From its start until it was ready, in milliseconds.
+    pub ready_after_ms: u64,
 }
 
 /// One path.
@@ -32,6 +52,9 @@ pub enum Item {
     Directory {
         /// Permission bits.
         mode: u32,
+        /// Over its extended attributes, if it has any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        attributes: Option<Sha256>,
     },
     /// A regular file.
     File {
@@ -39,8 +62,18 @@ pub enum Item {
         mode: u32,
         /// Bytes.
         length: u64,
-        /// Over its blocks, as this program reads them: not `sha256sum` of the file.
-        digest: Sha256,
+        /// Over its blocks, as this program reads them: not `sha256sum` of the file. Absent only while a copy is in
+        /// the making: a cloned file is read when nobody waits for it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        digest: Option<Sha256>,
+        /// Over its extended attributes, if it has any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        attributes: Option<Sha256>,
+    },
+    /// Another name of a file.
+    HardLink {
+        /// Its first name in this manifest.
+        of: String,
     },
     /// A symbolic link.
     Link {

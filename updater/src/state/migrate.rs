@@ -9,9 +9,10 @@ use std::time::Duration;
 use countersign_metadata::Area;
 
 use super::command::{self, CommandError};
+use super::data_dir::Alone;
 use crate::Home;
 use crate::generation::Generation;
-use crate::supervise::{SuperviseError, lock_state};
+use crate::supervise::SuperviseError;
 
 /// A migration that did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -73,12 +74,10 @@ pub fn run(
         let (version, area) = (release.version.to_string(), area.clone());
         return Err(MigrateError::None { version, area, from, to });
     };
-    let lock = lock_state(home)?;
-    let held = lock
-        .try_clone()
-        .map_err(|source| SuperviseError::System { what: "pass the state's lock", source })?;
+    // The same migration may still be at work, begun by an agent that was killed: it comes to its end first.
+    let alone = Alone::within(home, data, limit)?;
     let environment = release.launch.environment.clone();
     let log = home.log().join("migrate.log");
-    command::run(&words, environment, data, &log, limit, Some(held.into()))
+    command::run(&words, environment, data, &log, limit, alone.handles()?.into())
         .map_err(|source| MigrateError::Command { area: area.clone(), from, to, source })
 }

@@ -4,23 +4,34 @@
 //! NODE/snapshots/N/           manifest.json (every file with its digest), tree/
 //! NODE/snapshots/partial-N/   being copied; may be thrown away
 //! NODE/state/K/               live data: read, migrated by the release's own commands, never removed
+//! NODE/shadow/state/          one moment of live data without its secrets, for the shadow; image/, open/ on the way
 //! ```
 
 mod blocks;
 pub mod command;
 pub mod copy;
+pub mod data_dir;
+pub mod ladder;
 mod manifest;
 pub mod migrate;
+pub mod opening;
+mod scratch;
+mod secrets;
 pub mod shadow_copy;
 pub mod snapshot;
 
 use std::path::PathBuf;
 
+use countersign_metadata::Version;
+
 use crate::durable::DiskError;
+use crate::shadow::ShadowError;
 use crate::supervise::{ClientError, SuperviseError};
 
 pub use copy::Copier;
-pub use manifest::Manifest;
+pub use ladder::Rung;
+pub use manifest::{Manifest, Opened};
+pub use secrets::Secrets;
 
 /// State that cannot be copied or restored.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +47,9 @@ pub enum StateError {
         /// What it is.
         what: &'static str,
     },
+    /// A subvolume inside the subvolume: a snapshot of it has nothing in its place.
+    #[error("{0} is a subvolume of its own, which a snapshot leaves out")]
+    Nested(PathBuf),
     /// It was there a moment ago, and nothing should have written.
     #[error("{0} changed while nothing should have written it")]
     Moving(PathBuf),
@@ -61,6 +75,25 @@ pub enum StateError {
     /// Somebody else writes the state.
     #[error(transparent)]
     Lock(#[from] SuperviseError),
+    /// The version that runs could not open a copy.
+    #[error("version {version} cannot open a copy of its own state: {reason}")]
+    NotOpened {
+        /// Which one.
+        version: Version,
+        /// What it did.
+        reason: String,
+    },
+    /// Whether it could was not to be found out.
+    #[error("a copy of the state cannot be tried in the sandbox")]
+    Sandbox(#[from] Box<ShadowError>),
+    /// A format that this version does not know.
+    #[error("the manifest of {path} has format {format}; a newer version can read it")]
+    Format {
+        /// The snapshot.
+        path: PathBuf,
+        /// Its format.
+        format: u32,
+    },
     /// No such snapshot.
     #[error("snapshot {0} is not there")]
     NoSnapshot(u64),

@@ -1,4 +1,4 @@
-//! Snapshots: copied ahead while the node runs, completed when it has stopped, read back, named by one rename.
+//! Snapshots: copied ahead while the node runs, completed when it has stopped, read back, opened, named by one rename.
 //!
 //! ```text
 //! NODE/snapshots/partial-3/tree/     being copied
@@ -8,21 +8,26 @@
 //! NODE/snapshots/aside-3.1/          one that was there when a migration was unfinished: kept for a person
 //! ```
 
+mod keep;
+#[cfg(test)]
+mod tests;
+
 use std::fs::{self, Permissions};
-use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::StateError;
 use super::copy::{Copier, Pass, check, check_space};
-use super::manifest::{Item, Manifest, is_plain, unescape};
+use super::data_dir::{self, Alone};
+use super::manifest::{FORMAT, Item, Manifest, is_plain, unescape};
+use super::{Opened, StateError, scratch};
 use crate::Home;
 use crate::durable::{self, DiskError, OnDisk};
-use crate::supervise::lock_state;
 use crate::swap::marker;
+
+pub use keep::{Keep, prune};
 
 /// Longest manifest, in bytes.
 const MAX_MANIFEST: u64 = 1 << 30;
@@ -31,7 +36,8 @@ fn partial(home: &Home, number: u64) -> PathBuf {
     home.snapshots().join(format!("partial-{number}"))
 }
 
-/// Copies what is there of `data` while the node writes it. The result is kept for [`complete`].
+/// Copies what is there of data directory `data` while the node writes it. The result is kept for [`complete`]. Before the
+/// first byte there must be room for the snapshot and for a copy of it to be opened.
 ///
 /// # Errors
 /// There is no room, or the state holds what cannot be copied.
@@ -39,36 +45,43 @@ pub fn ahead(home: &Home, number: u64, data: u64, spare: u64) -> Result<Copier, 
     let from = home.state(data);
     let dir = partial(home, number);
     remove(home, &dir)?;
-    check_space(&from, &home.snapshots(), spare)?;
+    check_space(&from, &home.snapshots(), 2, spare)?;
     durable::make_dir(&dir)?;
     let mut copier = Copier::new(&from, &dir.join("tree"))?;
     copier.pass(Pass::Live)?;
+    copier.settle()?;
     Ok(copier)
 }
 
+/// What is asked of the tree of a snapshot before it counts.
+pub type Open<'a> = &'a mut dyn FnMut(&Path) -> Result<Opened, StateError>;
+
 /// Completes snapshot `number` of data directory `data` while nothing writes it, with what was copied ahead in this
-/// process, or from scratch.
+/// process, or from scratch. Where `open` is given, it counts only if that says yes.
 ///
 /// # Errors
-/// Something writes the state, there is no room, or what was written cannot be read back.
+/// Something writes the state, there is no room, what was written cannot be read back, or it cannot be opened.
 pub fn complete(
     home: &Home,
     number: u64,
     data: u64,
     spare: u64,
     ahead_of_time: Option<Copier>,
+    open: Option<Open<'_>>,
 ) -> Result<(), StateError> {
-    let lock = lock_state(home)?;
+    let alone = Alone::with(home, &home.state(data))?;
     let mut copier = match ahead_of_time {
         Some(copier) => copier,
         None => ahead(home, number, data, spare)?,
     };
     copier.pass(Pass::Still)?;
+    copier.settle()?;
     let dir = partial(home, number);
-    let manifest = copier.manifest(data, Timestamp::now());
+    let mut manifest = copier.manifest(data, Timestamp::now());
+    manifest.opened = open.map(|open| open(&dir.join("tree"))).transpose()?;
     let bytes = serde_json::to_vec_pretty(&manifest)
         .map_err(|source| StateError::Manifest { path: dir.clone(), source })?;
-    durable::write(&dir.join("manifest.json"), &bytes)?;
+    durable::write_private(&dir.join("manifest.json"), &bytes)?;
     let complete = home.snapshot(number);
     // An earlier try to leave this generation left one; it is older than what we have now. While a migration is
     // unfinished it may be the only good one.
@@ -79,11 +92,11 @@ pub fn complete(
     remove(home, &complete)?;
     fs::rename(&dir, &complete).on_disk("name", &complete)?;
     durable::sync_dir(&home.snapshots())?;
-    drop(lock);
+    drop(alone);
     Ok(())
 }
 
-/// A name that [`prune`] leaves alone.
+/// A name of its own beside the numbers.
 fn free_name(home: &Home, number: u64) -> PathBuf {
     let mut names = (1u64..).map(|n| home.snapshots().join(format!("aside-{number}.{n}")));
     names.find(|path| fs::symlink_metadata(path).is_err()).unwrap_or_default()
@@ -97,7 +110,12 @@ pub fn manifest(home: &Home, number: u64) -> Result<Manifest, StateError> {
     let path = home.snapshot(number);
     let bytes = durable::read(&path.join("manifest.json"), MAX_MANIFEST)?
         .ok_or(StateError::NoSnapshot(number))?;
-    serde_json::from_slice(&bytes).map_err(|source| StateError::Manifest { path, source })
+    let manifest: Manifest = serde_json::from_slice(&bytes)
+        .map_err(|source| StateError::Manifest { path: path.clone(), source })?;
+    if manifest.format > FORMAT {
+        return Err(StateError::Format { path, format: manifest.format });
+    }
+    Ok(manifest)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -122,29 +140,33 @@ pub fn restore(home: &Home, number: u64, spare: u64) -> Result<u64, StateError> 
     let tree = snapshot.join("tree");
     for (path, item) in &manifest.entries {
         let path = unescape(path);
-        if !is_plain(&path) {
+        let leads_out = matches!(item, Item::HardLink { of } if !is_plain(&unescape(of)));
+        if !is_plain(&path) || leads_out {
             return Err(StateError::Different(tree.join(path)));
         }
-        check(&tree.join(path), item)?;
+        check(&tree, &path, item)?;
     }
-    check_space(&tree, &home.states(), spare)?;
-    let scratch = snapshot.join("restoring");
-    remove(home, &scratch)?;
-    let mut copier = Copier::new(&tree, &scratch)?;
+    // It is made here and moved there by a rename, which needs one file system for both.
+    check_space(&tree, &snapshot, 1, spare)?;
+    let restoring = snapshot.join("restoring");
+    remove(home, &restoring)?;
+    data_dir::make(&restoring)?;
+    let mut copier = Copier::filling(&tree, &restoring)?;
     copier.pass(Pass::Still)?;
+    copier.settle()?;
     // In a snapshot its owner may enter every directory; in the state, as it was.
     for (path, item) in manifest.entries.iter().rev() {
-        if let Item::Directory { mode } = item {
-            let dir = scratch.join(unescape(path));
+        if let Item::Directory { mode, .. } = item {
+            let dir = restoring.join(unescape(path));
             fs::set_permissions(&dir, Permissions::from_mode(*mode)).on_disk("restore", &dir)?;
         }
     }
-    durable::sync_file_system(&scratch)?;
+    durable::sync_file_system(&restoring)?;
     let data = copy_number(home)?;
     let bytes = serde_json::to_vec(&Restored { data })
         .map_err(|source| StateError::Manifest { path: note.clone(), source })?;
-    durable::write(&note, &bytes)?;
-    fs::rename(&scratch, home.state(data)).on_disk("name", &home.state(data))?;
+    durable::write_private(&note, &bytes)?;
+    fs::rename(&restoring, home.state(data)).on_disk("name", &home.state(data))?;
     durable::sync_dir(&home.states())?;
     Ok(data)
 }
@@ -160,112 +182,6 @@ fn copy_number(home: &Home) -> Result<u64, DiskError> {
     Ok(last + 1)
 }
 
-/// Removes all but the newest `keep` snapshots, and what was never completed.
-///
-/// # Errors
-/// The disk fails.
-pub fn prune(home: &Home, keep: usize) -> Result<(), StateError> {
-    let dir = home.snapshots();
-    let mut numbers = Vec::new();
-    for entry in fs::read_dir(&dir).on_disk("read", &dir)? {
-        let name = entry.on_disk("read", &dir)?.file_name();
-        let name = name.to_str().unwrap_or_default();
-        if name.starts_with("partial-") {
-            remove(home, &dir.join(name))?;
-        }
-        numbers.extend(name.parse::<u64>().ok());
-    }
-    numbers.sort_unstable();
-    for number in numbers.iter().rev().skip(keep.max(1)) {
-        remove(home, &home.snapshot(*number))?;
-    }
-    Ok(())
-}
-
-#[expect(clippy::disallowed_methods, reason = "a snapshot, checked to lie below NODE/snapshots")]
 fn remove(home: &Home, path: &Path) -> Result<(), StateError> {
-    let below = path.strip_prefix(home.snapshots()).is_ok_and(is_plain);
-    if !below {
-        let error = io::Error::new(io::ErrorKind::InvalidInput, "it is no snapshot");
-        return Err(DiskError::new("remove", path, error).into());
-    }
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(DiskError::new("remove", path, error).into())
-        }
-        _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn home() -> (tempfile::TempDir, Home) {
-        let dir = tempfile::tempdir().unwrap();
-        let home = Home::create(dir.path()).unwrap();
-        fs::create_dir(home.state(1)).unwrap();
-        fs::create_dir(home.state(1).join("inner")).unwrap();
-        fs::write(home.state(1).join("inner/file"), "precious").unwrap();
-        fs::set_permissions(home.state(1).join("inner"), Permissions::from_mode(0o550)).unwrap();
-        (dir, home)
-    }
-
-    #[test]
-    fn a_snapshot_comes_back_as_it_was_and_a_damaged_one_is_refused() {
-        let (_dir, home) = home();
-        complete(&home, 1, 1, 0, None).unwrap();
-        assert_eq!(restore(&home, 1, 0).unwrap(), 2);
-        let inner = home.state(2).join("inner");
-        assert_eq!(fs::metadata(&inner).unwrap().permissions().mode() & 0o777, 0o550);
-        assert_eq!(fs::read(inner.join("file")).unwrap(), b"precious");
-
-        complete(&home, 1, 1, 0, None).unwrap();
-        fs::write(home.snapshot(1).join("tree/inner/file"), "falsified").unwrap();
-        assert!(matches!(restore(&home, 1, 0), Err(StateError::Different(_))));
-        assert!(!home.state(3).exists());
-        assert!(matches!(restore(&home, 7, 0), Err(StateError::NoSnapshot(7))));
-    }
-
-    #[test]
-    fn a_complete_snapshot_is_kept_aside_while_a_migration_is_unfinished() {
-        let (_dir, home) = home();
-        complete(&home, 1, 1, 0, None).unwrap();
-        marker::set(&home, 1, &"2.0.0".parse().unwrap()).unwrap();
-        fs::write(home.state(1).join("new"), "schema 2").unwrap();
-        for _ in 0..2 {
-            complete(&home, 1, 1, 0, None).unwrap();
-        }
-        prune(&home, 1).unwrap();
-        let good = home.snapshots().join("aside-1.1/tree");
-        assert_eq!(fs::read(good.join("inner/file")).unwrap(), b"precious");
-        assert!(!good.join("new").exists() && home.snapshots().join("aside-1.2/tree/new").exists());
-        assert!(home.snapshot(1).join("tree/new").exists());
-    }
-
-    #[test]
-    fn only_old_snapshots_are_pruned() {
-        let (_dir, home) = home();
-        for number in 1..=5 {
-            complete(&home, number, 1, 0, None).unwrap();
-        }
-        drop(ahead(&home, 6, 1, 0).unwrap());
-        prune(&home, 2).unwrap();
-        let mut left: Vec<_> = fs::read_dir(home.snapshots())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        left.sort();
-        assert_eq!(left, ["4", "5"]);
-        assert_eq!(fs::read(home.state(1).join("inner/file")).unwrap(), b"precious");
-    }
-
-    #[test]
-    fn nothing_outside_the_snapshots_is_ever_removed() {
-        let (_dir, home) = home();
-        for path in [home.state(1), home.snapshots(), home.snapshots().join("../state/1")] {
-            assert!(remove(&home, &path).is_err(), "{path:?}");
-        }
-        assert!(home.state(1).join("inner/file").exists());
-    }
+    Ok(scratch::remove_below(&home.snapshots(), path)?)
 }

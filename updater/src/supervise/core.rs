@@ -4,7 +4,7 @@ mod life;
 mod requests;
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ use super::sockets::Sockets;
 use super::{Limits, log};
 use crate::Home;
 use crate::generation::Generation;
+use crate::state::data_dir::Alone;
 use crate::trust_store::chain;
 
 /// What can happen.
@@ -73,7 +74,7 @@ struct Running {
     stop: Option<Instant>,
     notify: NotifySocket,
     /// Unlocks when the last process of the node has ended.
-    _lock: File,
+    _alone: Alone,
 }
 
 enum Waiting {

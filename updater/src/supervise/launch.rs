@@ -23,13 +23,13 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 /// Starts the process of a generation; its pid is its process group too.
 ///
-/// `lock` is inherited beside the sockets, without being announced: it keeps `NODE/run/state.lock` locked while any
-/// process of the node lives.
+/// `locks` are inherited beside the sockets, without being announced: they keep `NODE/run/state.lock` and the data
+/// directory locked while any process of the node lives.
 pub(super) fn spawn(
     home: &Home,
     generation: &Generation,
     sockets: Vec<OwnedFd>,
-    lock: OwnedFd,
+    locks: [OwnedFd; 2],
     notify: &Path,
 ) -> Result<i32, SuperviseError> {
     let output = durable::append_to(&home.node_log())?;
@@ -57,7 +57,7 @@ pub(super) fn spawn(
         command.env("LISTEN_FDS", sockets.len().to_string());
         command.env("LISTEN_FDNAMES", names.join(":"));
     }
-    let inherited = sockets.into_iter().chain([lock]).zip(3..);
+    let inherited = sockets.into_iter().chain(locks).zip(3..);
     let mappings = inherited.map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd });
     let spawn = |source| SuperviseError::Spawn { program: words[0].clone(), source };
     command.fd_mappings(mappings.collect()).map_err(|error| spawn(io::Error::other(error)))?;

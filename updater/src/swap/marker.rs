@@ -36,7 +36,7 @@ pub fn set(home: &Home, generation: u64, version: &Version) -> Result<(), DiskEr
     }
     let bytes = serde_json::to_vec(&Marker { generation, version: Some(version.to_string()) })
         .map_err(|error| DiskError::new("write", &path(home), error.into()))?;
-    durable::write(&path(home), &bytes)
+    durable::write_private(&path(home), &bytes)
 }
 
 /// Whether `generation` may not be started. A marker that cannot be read bars everything.

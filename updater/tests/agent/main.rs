@@ -3,11 +3,14 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests whose main() is ours")]
 
+mod areas;
 #[path = "../common/clients.rs"]
 mod clients;
 #[path = "../../src/fixture/mod.rs"]
 mod fixture;
+mod matrix;
 mod node;
+mod untouched;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -26,7 +29,7 @@ fn main() -> ExitCode {
     if let Some(exit) = node::die_if_asked() {
         return exit;
     }
-    let tests: [(&str, fn()); 16] = [
+    let tests: [(&str, fn()); 29] = [
         ("a_release_is_swapped_in_under_load_and_every_acknowledged_write_is_there", swaps),
         ("a_release_that_crashes_is_rolled_back_with_every_write", crashes),
         ("a_release_that_is_sick_only_in_the_live_node_is_rolled_back", sick),
@@ -43,6 +46,37 @@ fn main() -> ExitCode {
         ("what_is_refused_has_its_exit_code", exits),
         ("an_agent_killed_at_any_step_of_the_swap_ends_in_the_new_version", killed_forward),
         ("an_agent_killed_at_any_step_of_the_roll_back_ends_in_the_old_version", killed_backward),
+        ("no_write_is_lost_when_the_binary_is_broken", matrix::broken_binary),
+        ("no_write_is_lost_when_the_migration_is_broken", matrix::bad_migration),
+        ("the_newer_writes_are_kept_aside_when_the_way_back_is_broken", matrix::bad_way_back),
+        ("no_write_is_lost_when_health_is_bad", matrix::bad_health),
+        ("no_write_is_lost_when_health_is_bad_late", matrix::late_bad_health),
+        ("no_write_is_lost_when_it_crashes", matrix::crash),
+        (
+            "two_areas_go_opposite_ways_and_a_kill_in_each_migration_is_survived",
+            areas::opposite_directions_with_a_kill_in_each,
+        ),
+        (
+            "a_kill_in_each_migration_back_and_forth_is_survived",
+            areas::the_way_back_with_a_kill_in_each,
+        ),
+        (
+            "a_version_that_reads_the_old_schema_migrates_nothing_forward",
+            areas::read_without_a_migration,
+        ),
+        (
+            "a_snapshot_that_the_old_version_cannot_open_stops_the_swap",
+            areas::a_snapshot_is_opened_before_it_counts,
+        ),
+        (
+            "what_is_secret_is_in_no_shadow_and_an_identity_is_made_up",
+            areas::secrets_stay_out_of_the_shadow,
+        ),
+        (
+            "nothing_in_a_data_directory_is_deleted_by_a_swap_or_a_roll_back",
+            untouched::nothing_is_deleted,
+        ),
+        ("a_second_updater_is_refused", second),
     ];
     let trials = tests.map(|(name, test)| {
         Trial::test(name, move || {
@@ -313,6 +347,24 @@ fn killed_forward() {
         node.keeps_all(clients);
         supervisor.terminate();
     }
+}
+
+fn second() {
+    let node = Node::new();
+    let mut supervisor = node.supervise();
+    let mut first = std::process::Command::new(program())
+        .arg("run")
+        .arg(node.home.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let lock = || std::fs::File::open(node.home.agent_lock());
+    clients::until(|| lock().is_ok_and(|lock| lock.try_lock_shared().is_err()));
+    assert_eq!(node.program(&["run", "--once"]), 8);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    assert_eq!(node.program(&["run", "--once"]), 0);
+    supervisor.terminate();
 }
 
 fn killed_backward() {

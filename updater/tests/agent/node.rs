@@ -17,7 +17,7 @@ use countersign_updater::{Home, doctor};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::clients::{Clients, until};
 use crate::fixture::{PRODUCT, Repository};
@@ -144,12 +144,22 @@ impl Node {
         self.repository.publish(2);
     }
 
+    /// Publishes another version with these areas beside the words.
+    pub(crate) fn publish_with(&mut self, version: &str, schema: u32, flags: &str, more: Value) {
+        self.add_with(version, schema, flags, more);
+        self.repository.publish(2);
+    }
+
     fn add(&mut self, version: &str, schema: u32, flags: &str) {
+        self.add_with(version, schema, flags, json!({}));
+    }
+
+    fn add_with(&mut self, version: &str, schema: u32, flags: &str, more: Value) {
         let script = include_str!("node.pl")
             .replace("@VERSION@", version)
             .replace("@SCHEMA@", &schema.to_string())
             .replace("@FLAGS@", flags);
-        let node = json!({
+        let mut node = json!({
             "command": ["bin/node", "serve", "{state}"],
             "listen": { "http": self.address },
             "ready": "notify",
@@ -160,6 +170,12 @@ impl Node {
                 "migrate": ["bin/node", "migrate", "{state}", "{from}", "{to}"],
             } },
         });
+        for (area, spec) in more["areas"].as_object().into_iter().flatten() {
+            node["areas"][area] = spec.clone();
+        }
+        if let Some(identity) = more.get("identity") {
+            node["identity"] = identity.clone();
+        }
         self.repository.add(version, &[("bin/node*", &script)], json!({ "node": node }));
     }
 
@@ -265,7 +281,12 @@ impl Node {
 
     /// The words in the live data directory, as clients sent them.
     pub(crate) fn words(&self) -> Vec<String> {
-        let data = self.current().state_dir(&self.home);
+        self.words_of(self.current().state)
+    }
+
+    /// The words in a data directory.
+    pub(crate) fn words_of(&self, data: u64) -> Vec<String> {
+        let data = self.home.state(data);
         let text = fs::read_to_string(data.join("words")).unwrap();
         text.lines().map(|line| line.trim_start_matches("2:").to_owned()).collect()
     }

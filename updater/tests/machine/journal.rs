@@ -19,6 +19,7 @@ fn candidate() -> Candidate {
         version: "2.0.0".parse().unwrap(),
         path: "p/2.0.0/p.tar.zst".into(),
         areas: BTreeMap::new(),
+        reads: std::collections::BTreeMap::new(),
         asked: false,
     }
 }

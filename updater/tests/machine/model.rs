@@ -1,12 +1,12 @@
 //! A simulated node under the machine: what every effect does to it, and the rules that it checks at every step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use countersign_metadata::Sha256;
 use countersign_updater::hold::Hold;
 use countersign_updater::machine::facts::{Apply, Current, Health, Node, Offer};
-use countersign_updater::machine::state::{Progress, Undo};
+use countersign_updater::machine::state::{Progress, Step, Undo};
 use countersign_updater::machine::{
     Blame, Candidate, Effect, Facts, Ledger, Moment, Outcome, Rules, State, Swap, World,
 };
@@ -24,6 +24,10 @@ pub(crate) enum Schema {
 pub(crate) struct Model {
     /// Whether the new version changes the schema.
     pub(crate) migrates: bool,
+    /// Whether the new version reads the old schema, and brings along what it finds when it runs.
+    pub(crate) reads: bool,
+    /// Whether the old version reads the new schema.
+    pub(crate) open: bool,
     /// Generation number → (is the new version, data directory).
     pub(crate) generations: BTreeMap<u64, (bool, u64)>,
     pub(crate) current: u64,
@@ -86,6 +90,7 @@ pub(crate) fn candidate(migrates: bool) -> Candidate {
         version: "2.0.0".parse().unwrap(),
         path: "p/2.0.0/p.tar.zst".into(),
         areas: areas(if migrates { 2 } else { 1 }),
+        reads: BTreeMap::new(),
         asked: false,
     }
 }
@@ -98,6 +103,8 @@ impl Model {
     pub(crate) fn new(migrates: bool) -> Self {
         Self {
             migrates,
+            reads: false,
+            open: false,
             generations: BTreeMap::from([(1, (false, 1))]),
             current: 1,
             data: BTreeMap::from([(1, Schema::Old)]),
@@ -124,7 +131,21 @@ impl Model {
 
     fn fits(&self, generation: u64) -> bool {
         let (new, data) = self.generations[&generation];
-        self.data[&data] == if new && self.migrates { Schema::New } else { Schema::Old }
+        let own = if new && self.migrates { Schema::New } else { Schema::Old };
+        match self.data[&data] {
+            Schema::Between => false,
+            there => there == own || if new { self.reads } else { self.open },
+        }
+    }
+
+    fn others(&self, new: bool) -> BTreeMap<countersign_metadata::Area, BTreeSet<u32>> {
+        let (reads, schema) = if new { (self.reads, 1) } else { (self.open, 2) };
+        let areas = areas(schema).into_iter().filter(|_| reads);
+        areas.map(|(area, schema)| (area, BTreeSet::from([schema]))).collect()
+    }
+
+    fn candidate(&self) -> Candidate {
+        Candidate { reads: self.others(true), ..candidate(self.migrates) }
     }
 
     /// What the supervisor does by itself, unless the state is barred.
@@ -136,6 +157,8 @@ impl Model {
         assert!(self.fits(self.current), "started on foreign data: {self:?}");
         if !self.runs_new() {
             self.snapshot_is_old = true;
+        } else if self.reads && self.migrates {
+            self.live(Schema::New);
         }
         self.node = Seen::Up(self.current);
         self.crashes = 0;
@@ -156,7 +179,7 @@ impl Model {
         } else if new || self.withdrawn || ledger.bad.contains_key(&candidate(true).artifact) {
             Offer::Nothing { reason: "nothing newer".into() }
         } else {
-            Offer::Release { candidate: candidate(self.migrates), reason: "newer".into() }
+            Offer::Release { candidate: self.candidate(), reason: "newer".into() }
         };
         Facts {
             // Long after everything that was recorded: no wait lasts.
@@ -167,6 +190,8 @@ impl Model {
                 artifact: if new { Sha256::of(b"new") } else { Sha256::of(b"old") },
                 data,
                 areas: areas(if new && self.migrates { 2 } else { 1 }),
+                reads: self.others(new),
+                held: BTreeMap::new(),
             },
             offer,
             node: match self.node {
@@ -227,7 +252,7 @@ impl Model {
             Effect::Announce => {
                 let asked = facts.apply.is_some();
                 self.applies &= !asked;
-                return Outcome::Candidate(Candidate { asked, ..candidate(self.migrates) });
+                return Outcome::Candidate(Candidate { asked, ..self.candidate() });
             }
             Effect::Fetch | Effect::Stage | Effect::CopyState | Effect::Withdraw => {}
             Effect::Shadow => return Outcome::Report(Sha256::of(b"report")),
@@ -266,9 +291,17 @@ impl Model {
                 assert_eq!(self.node, Seen::Held, "migrated back under a running node");
                 self.marker = Some(self.current);
                 let step = swap.and_then(|swap| swap.next_back()).cloned();
-                let left = swap.unwrap().areas.iter().filter(|s| s.progress != Progress::Back);
-                let last = left.filter(|s| s.progress != Progress::Untouched).count() == 1;
-                self.live(if last { Schema::Old } else { Schema::Between });
+                let touched = [Progress::Begun, Progress::Forward];
+                let left = swap.unwrap().areas.iter().filter(|s| touched.contains(&s.progress));
+                let other = |s: &&Step| step.as_ref().is_none_or(|step| step.area != s.area);
+                let stays = |s: &Step| s.open && s.progress == Progress::Forward;
+                let left: Vec<_> = left.filter(other).collect();
+                self.live(match left.iter().all(|s| stays(s)) {
+                    true if left.is_empty() => Schema::Old,
+                    // Each area of its own schema, and the old version reads them all.
+                    true => Schema::New,
+                    false => Schema::Between,
+                });
                 return Outcome::Area(step.map(|step| step.area));
             }
             Effect::Restore => {

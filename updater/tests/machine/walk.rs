@@ -109,12 +109,11 @@ fn next(place: &Place, seen: &mut BTreeSet<Effect>) -> Vec<Place> {
 
 /// Walks every path with at most `misfortunes` of them. Returns how many places there are.
 fn walk(migrates: bool, misfortunes: u32) -> (usize, BTreeSet<Effect>) {
-    let start = Place {
-        ledger: Ledger::default(),
-        world: Model::new(migrates),
-        left: misfortunes,
-        trail: Vec::new(),
-    };
+    walk_from(Model::new(migrates), misfortunes)
+}
+
+fn walk_from(world: Model, misfortunes: u32) -> (usize, BTreeSet<Effect>) {
+    let start = Place { ledger: Ledger::default(), world, left: misfortunes, trail: Vec::new() };
     let mut effects = BTreeSet::new();
     let mut known = BTreeSet::from([start.key()]);
     let mut open = vec![start];
@@ -133,6 +132,15 @@ fn walk(migrates: bool, misfortunes: u32) -> (usize, BTreeSet<Effect>) {
         open.extend(following.into_iter().filter(|place| known.insert(place.key())));
     }
     (known.len(), effects)
+}
+
+#[test]
+fn every_path_of_versions_that_read_each_others_schemas_ends_well() {
+    for (reads, open) in [(true, false), (false, true), (true, true)] {
+        let (places, effects) = walk_from(Model { reads, open, ..Model::new(true) }, 2);
+        assert!(places > 500, "{places}");
+        assert_eq!(effects.contains(&Effect::MigrateBack), !(reads && open), "{reads} {open}");
+    }
 }
 
 #[test]

@@ -8,8 +8,8 @@ use crate::clients::{Clients, until};
 use crate::tiny::Tiny;
 use countersign_updater::generation::Generation;
 use countersign_updater::state::copy::{Copier, Pass};
-use countersign_updater::state::shadow_copy::{self, Method};
-use countersign_updater::state::{StateError, snapshot};
+use countersign_updater::state::shadow_copy::{self, Made};
+use countersign_updater::state::{Rung, Secrets, StateError, snapshot};
 use countersign_updater::supervise::{Phase, Request};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -19,6 +19,11 @@ fn is_one_moment(dir: &Path) -> bool {
     let read = |n: usize| fs::read_to_string(dir.join(format!("churn-{n:02}"))).unwrap();
     let numbers: Vec<u64> = (0..20).map(|n| read(n).parse().unwrap_or(u64::MAX)).collect();
     numbers.is_sorted_by(|a, b| a >= b) && numbers[0] - numbers[19] <= 1
+}
+
+fn copied(node: &Tiny, current: &Generation) -> Made {
+    let secrets = Secrets::of(current);
+    shadow_copy::make(&node.home, current, &node.client(), &secrets, 0, LIMIT).unwrap()
 }
 
 fn churns(node: &Tiny) {
@@ -33,8 +38,9 @@ fn a_copy_for_the_shadow_is_one_moment_of_a_node_that_never_stops_writing() {
     churns(&node);
     let current = Generation::current(&node.home).unwrap().unwrap();
     for _ in 0..10 {
-        let method = shadow_copy::make(&node.home, &current, &node.client(), 0, LIMIT).unwrap();
-        assert_eq!(method, Method::Frozen(None));
+        let made = copied(&node, &current);
+        assert_eq!(made.checkpoint, None);
+        assert_ne!(made.by, Rung::Checkpoint);
         assert!(is_one_moment(&shadow_copy::place(&node.home)));
         assert!(!node.client().status().unwrap().frozen);
     }
@@ -58,13 +64,13 @@ fn a_snapshot_holds_every_write_that_was_acknowledged_and_restores_beside_the_st
     let ahead = snapshot::ahead(&node.home, 1, 1, 0).unwrap();
     clients.wait_for(50);
     assert!(
-        matches!(snapshot::complete(&node.home, 1, 1, 0, None), Err(StateError::Lock(_))),
+        matches!(snapshot::complete(&node.home, 1, 1, 0, None, None), Err(StateError::Lock(_))),
         "not while the node runs"
     );
     let ahead_again = snapshot::ahead(&node.home, 1, 1, 0).unwrap();
     drop(ahead);
     node.client().ask(Request::Stop { hold_ms: 60_000 }).unwrap();
-    snapshot::complete(&node.home, 1, 1, 0, Some(ahead_again)).unwrap();
+    snapshot::complete(&node.home, 1, 1, 0, Some(ahead_again), None).unwrap();
     let words = fs::read(node.home.state(1).join("words")).unwrap();
     assert_eq!(fs::read(node.home.snapshot(1).join("tree/words")).unwrap(), words);
 
@@ -90,8 +96,7 @@ fn a_node_that_does_not_run_is_copied_all_the_same() {
     node.client().ask(Request::Stop { hold_ms: 60_000 }).unwrap();
     node.until_status(|status| status.phase == Phase::Held);
     let current = Generation::current(&node.home).unwrap().unwrap();
-    let method = shadow_copy::make(&node.home, &current, &node.client(), 0, LIMIT).unwrap();
-    assert_eq!(method, Method::Still);
+    copied(&node, &current);
     assert_eq!(fs::read(shadow_copy::place(&node.home).join("words")).unwrap(), b"kept\n");
     supervisor.terminate();
 }

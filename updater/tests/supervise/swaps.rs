@@ -248,6 +248,24 @@ fn nobody_writes_the_state_while_a_process_of_the_node_lives() {
 }
 
 #[test]
+fn two_node_directories_with_one_data_directory_run_one_node() {
+    let (one, two) = (Tiny::new(&[]), Tiny::new(&[]));
+    let shared = one.home.state(1);
+    fs::rename(two.home.state(1), two.home.states().join("own")).unwrap();
+    std::os::unix::fs::symlink(&shared, two.home.state(1)).unwrap();
+    let mut first = one.supervise(&[]);
+    let mut second = two.begin(&[]);
+    let status = two.until_status(|status| status.reason.contains("in use"));
+    assert_eq!(status.phase, Phase::Waiting);
+    put(one.address, "from-the-one").unwrap();
+    first.terminate();
+    two.until_status(|status| status.phase == Phase::Ready);
+    put(two.address, "from-the-other").unwrap();
+    second.terminate();
+    assert_eq!(one.words(), ["from-the-one", "from-the-other"]);
+}
+
+#[test]
 fn a_second_supervisor_and_a_taken_port_are_refused_with_their_exit_codes() {
     let node = Tiny::new(&[]);
     let mut supervisor = node.supervise(&[]);

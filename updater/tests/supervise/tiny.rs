@@ -83,10 +83,15 @@ impl Tiny {
             stop_grace: 1,
             checkpoint: None,
             migrations: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            secret_areas: std::collections::BTreeSet::new(),
+            secrets: Vec::new(),
+            identity: None,
         };
         let (product, version) = ("tiny".parse().unwrap(), version.parse().unwrap());
         let areas = BTreeMap::new();
-        Generation { number, product, version, binary, state: 1, areas, protocol: None, launch }
+        let (held, protocol) = (BTreeMap::new(), None);
+        Generation { number, product, version, binary, state: 1, areas, held, protocol, launch }
             .write(&self.home)
             .unwrap();
     }

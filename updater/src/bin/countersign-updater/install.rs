@@ -16,6 +16,7 @@ use countersign_updater::generation::{Generation, Launch, switch_to};
 use countersign_updater::net::Repository;
 use countersign_updater::policy::{self, Approved, Choice, Facts};
 use countersign_updater::stage::{StagedVersion, stage};
+use countersign_updater::state::data_dir;
 use countersign_updater::{Config, Home, doctor, durable, trust_store};
 use jiff::Timestamp;
 use serde_json::json;
@@ -230,7 +231,7 @@ fn bring(home: &Home, config: &Config, approved: Approved) -> Result<StagedVersi
 /// The first generation, on an empty state.
 fn begin(home: &Home, staged: StagedVersion, launch: Launch) -> Result<Generation, Failure> {
     let state = home.state(1);
-    durable::make_dir(&state).map_err(|error| tell::disk(&error))?;
+    data_dir::make(&state).map_err(|error| tell::disk(&error))?;
     private(&state).or_fail(Exit::Host, "the state directory cannot be made private")?;
     let last = Generation::last_number(home).map_err(|error| tell::generation(&error))?;
     let release = staged.release();
@@ -242,6 +243,7 @@ fn begin(home: &Home, staged: StagedVersion, launch: Launch) -> Result<Generatio
         binary: *staged.identity(),
         state: 1,
         areas: areas.map(|(area, spec)| (area.clone(), spec.schema)).collect(),
+        held: BTreeMap::new(),
         protocol: release.protocol,
         launch,
     };

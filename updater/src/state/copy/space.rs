@@ -4,17 +4,20 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use super::super::ladder;
 use super::{StateError, vanished};
 use crate::durable::{DiskError, OnDisk};
 use crate::fetch::free_bytes;
 
-/// Fails unless the file system of `to` has room for a copy of `from`, with a tenth to spare and `spare` bytes left.
+/// Fails unless the file system of `to` has room for so many copies of `from`, with a tenth to spare and `spare` bytes
+/// left. Where copies share blocks with what was copied, the tenth is all they need.
 ///
 /// # Errors
 /// It has not, or one of them cannot be read.
-pub fn check_space(from: &Path, to: &Path, spare: u64) -> Result<(), StateError> {
-    let needed = used(from)?;
-    let needed = needed.saturating_add(needed / 10).saturating_add(spare);
+pub fn check_space(from: &Path, to: &Path, copies: u64, spare: u64) -> Result<(), StateError> {
+    let used = used(from)?;
+    let whole = if ladder::shares_blocks(from, to)? { 0 } else { used };
+    let needed = whole.saturating_add(used / 10).saturating_mul(copies).saturating_add(spare);
     let free = free_bytes(to)?;
     if free >= needed {
         return Ok(());

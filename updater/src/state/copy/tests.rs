@@ -125,10 +125,11 @@ fn a_copy_that_is_not_what_was_written_is_found() {
     fs::write(from.join("file"), "text").unwrap();
     let mut copier = Copier::new(&from, &to).unwrap();
     copier.pass(Pass::Still).unwrap();
+    copier.settle().unwrap();
     let item = copier.items[Path::new("file")].clone();
-    check(&to.join("file"), &item).unwrap();
+    check(&to, Path::new("file"), &item).unwrap();
     fs::write(to.join("file"), "tex_").unwrap();
-    assert!(matches!(check(&to.join("file"), &item), Err(StateError::Different(_))));
+    assert!(matches!(check(&to, Path::new("file"), &item), Err(StateError::Different(_))));
 }
 
 #[test]
@@ -136,7 +137,124 @@ fn a_disk_that_is_too_small_is_noticed_before_the_first_byte() {
     let (_dir, from, to) = two();
     fs::write(from.join("file"), "text").unwrap();
     fs::create_dir(&to).unwrap();
-    check_space(&from, &to, 0).unwrap();
-    let error = check_space(&from, &to, u64::MAX / 2).unwrap_err();
+    check_space(&from, &to, 2, 0).unwrap();
+    let error = check_space(&from, &to, 1, u64::MAX / 2).unwrap_err();
     assert!(matches!(error, StateError::Space { .. }));
+}
+
+#[test]
+fn a_copy_has_the_extended_attributes_and_access_lists_of_its_source() {
+    let (_dir, from, to) = two();
+    fs::create_dir(from.join("dir")).unwrap();
+    fs::write(from.join("file"), "text").unwrap();
+    let set = |path: &Path, name: &str, value: &[u8]| {
+        rustix::fs::setxattr(path, name, value, rustix::fs::XattrFlags::empty())
+    };
+    let get = |path: &Path, name: &str| {
+        let mut buffer = [0; 4096];
+        let length = rustix::fs::getxattr(path, name, &mut buffer[..]).unwrap_or(0);
+        buffer[..length].to_vec()
+    };
+    let long = [7; 3000];
+    set(&from.join("file"), "user.long", &long).unwrap();
+    set(&from.join("dir"), "user.name", b"value").unwrap();
+    // user::rw-, user:12345:r--, group::r--, mask::r--, other::---
+    let acl: Vec<u8> = [2u32.to_le_bytes().to_vec()]
+        .into_iter()
+        .chain(
+            [
+                (1u16, 6u16, u32::MAX),
+                (2, 4, 12345),
+                (4, 4, u32::MAX),
+                (16, 4, u32::MAX),
+                (32, 0, u32::MAX),
+            ]
+            .map(|(tag, permissions, id)| {
+                [&tag.to_le_bytes()[..], &permissions.to_le_bytes(), &id.to_le_bytes()].concat()
+            }),
+        )
+        .flatten()
+        .collect();
+    set(&from.join("file"), "system.posix_acl_access", &acl).unwrap();
+    set(&from.join("dir"), "system.posix_acl_default", &acl).unwrap();
+    let mut copier = Copier::new(&from, &to).unwrap();
+    copier.pass(Pass::Live).unwrap();
+    fs::write(from.join("dir/new"), "made later").unwrap();
+    rustix::fs::removexattr(from.join("dir/new"), "system.posix_acl_access").unwrap();
+    rustix::fs::removexattr(from.join("dir"), "user.name").unwrap();
+    copier.pass(Pass::Still).unwrap();
+    copier.settle().unwrap();
+    assert_eq!(get(&to.join("file"), "user.long"), long);
+    assert_eq!(get(&to.join("file"), "system.posix_acl_access"), acl);
+    assert_eq!(get(&to.join("dir"), "system.posix_acl_default"), acl);
+    assert_eq!(get(&to.join("dir"), "user.name"), b"", "what was removed is removed");
+    assert_eq!(
+        get(&to.join("dir/new"), "system.posix_acl_access"),
+        b"",
+        "no list comes from a copy"
+    );
+    let item = copier.items[Path::new("file")].clone();
+    check(&to, Path::new("file"), &item).unwrap();
+    set(&to.join("file"), "user.long", b"other").unwrap();
+    assert!(check(&to, Path::new("file"), &item).is_err(), "attributes count when it is read back");
+}
+
+#[test]
+fn names_of_one_file_stay_names_of_one_file_whatever_changes_between_the_passes() {
+    let (_dir, from, to) = two();
+    for name in ["a", "d"] {
+        fs::write(from.join(name), name).unwrap();
+        age(&from.join(name));
+    }
+    fs::hard_link(from.join("a"), from.join("b")).unwrap();
+    fs::hard_link(from.join("d"), from.join("e")).unwrap();
+    let inode = |name: &str| fs::metadata(to.join(name)).unwrap().ino();
+    let mut copier = Copier::new(&from, &to).unwrap();
+    copier.pass(Pass::Live).unwrap();
+    assert!(inode("a") == inode("b") && inode("d") == inode("e") && inode("a") != inode("d"));
+    fs::hard_link(from.join("a"), from.join("c")).unwrap();
+    fs::remove_file(from.join("e")).unwrap();
+    fs::write(from.join("e"), "alone").unwrap();
+    copier.pass(Pass::Still).unwrap();
+    copier.settle().unwrap();
+    assert!(inode("a") == inode("b") && inode("b") == inode("c") && inode("d") != inode("e"));
+    assert_eq!(fs::read(to.join("d")).unwrap(), b"d");
+    assert_eq!(fs::read(to.join("e")).unwrap(), b"alone");
+    let item = copier.items[Path::new("b")].clone();
+    assert_eq!(item, Item::HardLink { of: "a".to_owned() });
+    check(&to, Path::new("b"), &item).unwrap();
+    fs::remove_file(to.join("b")).unwrap();
+    fs::write(to.join("b"), "a").unwrap();
+    assert!(check(&to, Path::new("b"), &item).is_err());
+}
+
+#[test]
+fn what_is_secret_is_not_copied_with_all_that_lies_below_it() {
+    let (_dir, from, to) = two();
+    fs::create_dir_all(from.join("keys/old")).unwrap();
+    for name in ["keys/node.key", "keys/old/node.key", "tls.pem", "words"] {
+        fs::write(from.join(name), "x").unwrap();
+    }
+    // A pipe would end the copy.
+    mkfifo(&from.join("keys/pipe"), Mode::S_IRWXU).unwrap();
+    let secrets = Secrets::none().and(["keys", "*.pem"].map(|path| path.parse().unwrap()));
+    let mut copier = Copier::without(&secrets, &from, &to).unwrap();
+    copier.pass(Pass::Live).unwrap();
+    copier.pass(Pass::Still).unwrap();
+    let names: Vec<_> = fs::read_dir(&to).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, ["words"]);
+}
+
+#[test]
+fn a_sparse_file_stays_sparse() {
+    let (_dir, from, to) = two();
+    let file = File::create(from.join("sparse")).unwrap();
+    file.set_len(1 << 40).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"end", (1 << 40) - 3).unwrap();
+    let mut copier = Copier::new(&from, &to).unwrap();
+    copier.pass(Pass::Still).unwrap();
+    copier.settle().unwrap();
+    let meta = fs::metadata(to.join("sparse")).unwrap();
+    assert_eq!(meta.len(), 1 << 40);
+    assert!(meta.blocks() < 1 << 10);
 }

@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 
 use super::{Core, Running, Waiting};
 use crate::generation::Generation;
+use crate::state::data_dir::Alone;
 use crate::supervise::notify::NotifySocket;
 use crate::supervise::orphan::NodeFile;
 use crate::supervise::protocol::{Exit, Reply};
@@ -48,18 +49,15 @@ impl Core<'_> {
         }
         self.generation = generation;
         self.starts += 1;
-        let lock = launch::lock_state(&self.home)?;
+        let alone = Alone::with(&self.home, &self.generation.state_dir(&self.home))?;
         self.sockets.open(&self.generation.launch.listen)?;
         let descriptors = self.sockets.descriptors(&self.generation.launch.listen)?;
-        let inherited = lock
-            .try_clone()
-            .map_err(|source| SuperviseError::System { what: "pass the state's lock", source })?;
         let notify = NotifySocket::open(&self.home.run(), self.starts, self.events.clone())?;
         let pid = launch::spawn(
             &self.home,
             &self.generation,
             descriptors,
-            inherited.into(),
+            alone.handles()?,
             notify.path(),
         )?;
         self.running = Some(Running {
@@ -72,7 +70,7 @@ impl Core<'_> {
             noted: false,
             stop: None,
             notify,
-            _lock: lock,
+            _alone: alone,
         });
         // A disk that is full keeps no node down; it is tried again, and the lock finds the node without a note.
         if let Err(error) = self.remember(pid) {

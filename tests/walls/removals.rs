@@ -1,0 +1,66 @@
+//! State is sacred: every place in the updater that removes a file or a directory, and why it cannot be a node's data.
+//!
+//! A removal that is not listed here fails the test. Before you add a line: the path must be made of a directory that holds
+//! no data (never `Home::state` or `Home::states`), and the line says which.
+
+use std::path::Path;
+
+use crate::{rust_files, top};
+
+/// File below `updater/src`, how many removals it has, and what they remove.
+const ARGUED: &[(&str, usize, &str)] = &[
+    ("agent/apply.rs", 1, "run/apply.json: the operator's request, once it was taken up"),
+    (
+        "bin/countersign-updater/install.rs",
+        1,
+        "trust/: what an install that did not finish has fetched",
+    ),
+    ("durable.rs", 2, "the temporary file that the same function has just made"),
+    ("fetch.rs", 1, "store/: a download that is not what was signed"),
+    ("home.rs", 1, ".install-unfinished"),
+    ("shadow/room.rs", 1, "shadow/: a socket in the copy that the release tries itself on"),
+    ("stage.rs", 2, "store/: what was unpacked and never named, and the archive it came from"),
+    ("state/scratch.rs", 2, "shadow/ and snapshots/: copies, each path checked to lie below them"),
+    ("supervise/core.rs", 1, "run/notify-N"),
+    ("supervise/log.rs", 1, "log/: the older of the node's two logs"),
+    ("supervise/notify.rs", 2, "run/notify-N"),
+    ("supervise/server.rs", 2, "run/supervisor.sock"),
+    ("swap/marker.rs", 1, "migrating.json"),
+];
+
+const CALLS: [&str; 6] =
+    ["fs::remove_file", "fs::remove_dir", "unlink(", "unlinkat(", "rmdir(", "\"rm\""];
+
+/// Removals of a file outside its tests.
+fn removals(path: &Path) -> usize {
+    let text = std::fs::read_to_string(path).unwrap();
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let code = code.lines().map(|line| line.split("//").next().unwrap_or_default());
+    code.map(|line| CALLS.iter().map(|call| line.matches(call).count()).sum::<usize>()).sum()
+}
+
+#[test]
+fn every_removal_in_the_updater_is_argued_and_none_can_reach_data() {
+    let sources = top().join("updater/src");
+    let mut files = Vec::new();
+    rust_files(&sources, &mut files);
+    assert!(files.len() > 50);
+    let mut found = std::collections::BTreeMap::new();
+    for file in files {
+        let name = file.strip_prefix(&sources).unwrap().to_string_lossy().into_owned();
+        let only_tests =
+            name.ends_with("tests.rs") || name.contains("tests/") || name.starts_with("fixture/");
+        let removals = removals(&file);
+        if removals > 0 && !only_tests {
+            found.insert(name, removals);
+        }
+    }
+    for (file, count, reason) in ARGUED {
+        let removals = found.remove(*file).unwrap_or(0);
+        assert_eq!(
+            removals, *count,
+            "updater/src/{file}: say in tests/walls/removals.rs why each may ({reason})"
+        );
+    }
+    assert!(found.is_empty(), "not argued in tests/walls/removals.rs: {found:?}");
+}
