@@ -1,6 +1,7 @@
 //! Copies of the state of a node that runs and writes.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -98,5 +99,32 @@ fn a_node_that_does_not_run_is_copied_all_the_same() {
     let current = Generation::current(&node.home).unwrap().unwrap();
     copied(&node, &current);
     assert_eq!(fs::read(shadow_copy::place(&node.home).join("words")).unwrap(), b"kept\n");
+    supervisor.terminate();
+}
+
+#[test]
+fn the_nodes_own_checkpoint_is_taken_without_its_secrets_and_a_broken_one_leads_to_the_next_rung() {
+    let node = Tiny::new(&[]);
+    let mut supervisor = node.supervise(&[]);
+    for name in ["key", "kept"] {
+        fs::write(node.home.state(1).join(name), name).unwrap();
+    }
+    let mut current = Generation::current(&node.home).unwrap().unwrap();
+    let script = current.tree(&node.home).join("bin/checkpoint");
+    let write = |text: &str| {
+        fs::write(&script, text).unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let words = ["bin/checkpoint", "{state}", "{to}"];
+    current.launch.checkpoint = Some(words.map(str::to_owned).into());
+    current.launch.secrets = vec!["key".parse().unwrap()];
+    let place = shadow_copy::place(&node.home);
+    write("#!/bin/sh\nexec cp -r \"$1\" \"$2\"\n");
+    assert_eq!(copied(&node, &current).by, Rung::Checkpoint);
+    assert!(place.join("kept").is_file() && !place.join("key").exists());
+    write("#!/bin/sh\nexit 1\n");
+    let made = copied(&node, &current);
+    assert!(made.by != Rung::Checkpoint && made.checkpoint.unwrap().contains("exit status: 1"));
+    assert!(place.join("kept").is_file() && !place.join("key").exists());
     supervisor.terminate();
 }
