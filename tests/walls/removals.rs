@@ -26,6 +26,7 @@ const ARGUED: &[(&str, usize, &str)] = &[
     ("supervise/notify.rs", 2, "run/notify-N"),
     ("supervise/server.rs", 2, "run/supervisor.sock"),
     ("swap/marker.rs", 1, "migrating.json"),
+    ("trust_store.rs", 1, "trust/: hash bins that this node keeps no more"),
 ];
 
 const CALLS: [&str; 6] =
