@@ -25,7 +25,7 @@ use disk::Disk;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign-updater");
 /// A control that was never corrupt in so many tries proves nothing about the copies.
-const CONTROLS: usize = 200;
+const CONTROLS: usize = 1000;
 
 /// Longest wait for a writer to be ready. It ends a test that would hang.
 const CAP: Duration = Duration::from_secs(120);
