@@ -3,16 +3,13 @@
 use countersign_metadata::release::{Blob, FORMAT, Input};
 use countersign_metadata::statement::{
     BUILD_TYPE, BuildDefinition, Builder, Digests, PROVENANCE, Provenance, Resource, RunDetails,
-    RunMetadata, STATEMENT, Statement, identity, subject, whole_seconds,
+    RunMetadata, STATEMENT, Statement, UNSIGNED, identity, subject, whole_seconds,
 };
 use countersign_metadata::{Platform, PublicKey, Release};
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::prepare::Prepared;
-
-/// Who a provenance without a key says that it is by: nobody in particular.
-pub const UNSIGNED: &str = "urn:countersign:unsigned-builder";
 
 /// The release that a build with this artifact makes: everything but the artifact follows from what was prepared.
 pub fn release(prepared: &Prepared, artifact: Blob, inputs: Vec<Input>) -> Release {

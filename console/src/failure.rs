@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt::Display;
 
-/// The exit codes, the same in all four programs and listed at the end of each `--help`.
+/// The exit codes, the same in all programs and listed at the end of each `--help`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {

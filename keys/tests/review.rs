@@ -8,7 +8,7 @@ use countersign_keys::Refused;
 use countersign_keys::pin::PinnedRoot;
 use countersign_keys::review::{Before, Review, Reviewed, RoleReview, review};
 use countersign_metadata::canonical;
-use countersign_metadata::request::SigningRequest;
+use countersign_metadata::request::{Bytes, RequestSubject, SigningRequest};
 use serde_json::{Value, json};
 
 /// Makes an honest payload dishonest.
@@ -391,4 +391,63 @@ fn a_root_with_a_p256_key_is_explained_though_its_bytes_hold_line_ends() {
     assert!(wrapped.is_ok(), "white space in PEM is no other key");
     bent["keys"][&id]["keyval"]["public"] = repo.alice.key().to_pem().into();
     assert!(review(&request("root", &bent, &[], None, None), None).is_err());
+}
+
+/// Targets that list a `trusted_root.json`, and the request with the file that came along.
+fn with_trusted_root(repo: &Repo, listed: &[u8], came: Option<&[u8]>) -> SigningRequest {
+    let mut next = targets(2, &repo.three(), 2);
+    let hashes = json!({ "sha256": countersign_metadata::Sha256::of(listed) });
+    next["targets"]["trusted_root.json"] = json!({ "length": listed.len(), "hashes": hashes });
+    let last = Some(repo.published_targets());
+    let mut asked = request("targets", &next, &[repo.published_root1()], last, None);
+    if let RequestSubject::Role { trusted_root, .. } = &mut asked.subject {
+        *trusted_root = came.map(|bytes| Bytes(bytes.to_vec()));
+    }
+    asked
+}
+
+const TRUSTED_ROOT: &[u8] = br#"{
+    "tlogs": [{ "baseUrl": "https://log.example/\u202e", "publicKey": { "rawBytes": "AQ==",
+        "validFor": { "start": "2025-01-01T00:00:00Z", "end": "2026-01-01T00:00:00Z" } } }],
+    "certificateAuthorities": [{ "uri": "https://authority.example",
+        "certChain": { "certificates": [{ "rawBytes": "Ag==" }] } }] }"#;
+
+#[test]
+fn a_trusted_root_is_told_with_everybody_in_it_and_only_as_the_file_that_is_signed() {
+    let repo = Repo::new();
+    let asked = with_trusted_root(&repo, TRUSTED_ROOT, Some(TRUSTED_ROOT));
+    let text = words(&repo.review(&asked).unwrap_or_else(|e| panic!("{e}")));
+    for said in [
+        "+ trusted_root.json: by it nodes believe keyless (Sigstore) statements",
+        "authority    https://authority.example, at all times",
+        "log          https://log.example/\\u{202e}, from 2025-01-01 until 2026-01-01",
+        &format!("key sha256 {}", countersign_metadata::Sha256::of(&[1])),
+    ] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    let alone = with_trusted_root(&repo, TRUSTED_ROOT, None);
+    let text = words(&repo.review(&alone).unwrap_or_else(|e| panic!("{e}")));
+    assert!(text.contains("did not travel with this request"), "{text}");
+
+    let other = with_trusted_root(&repo, TRUSTED_ROOT, Some(b"{}"));
+    assert!(matches!(repo.refused(&other), Refused::Unexplained { .. }));
+    let none = with_trusted_root(&repo, b"no root", Some(b"no root"));
+    assert!(matches!(repo.refused(&none), Refused::Malformed { .. }));
+}
+
+#[test]
+fn another_target_of_the_top_level_role_than_the_trusted_root_cannot_be_explained() {
+    let repo = Repo::new();
+    let asked = |path: &str, custom: bool| {
+        let mut next = targets(2, &repo.three(), 2);
+        let hashes = json!({ "sha256": countersign_metadata::Sha256::of(b"") });
+        next["targets"][path] = json!({ "length": 0, "hashes": hashes });
+        if custom {
+            next["targets"][path]["custom"] = json!({ "x": 1 });
+        }
+        let last = Some(repo.published_targets());
+        repo.review(&request("targets", &next, &[repo.published_root1()], last, None)).is_ok()
+    };
+    assert!(asked("trusted_root.json", false));
+    assert!(!asked("other.json", false) && !asked("trusted_root.json", true));
 }

@@ -15,6 +15,9 @@ use crate::{PublicKey, Release, Sha256};
 pub struct Index {
     /// Digests of the envelopes as files.
     pub envelopes: Vec<Sha256>,
+    /// Digests of the Sigstore bundles as files. Readers that know no bundles pass them over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bundles: Vec<Sha256>,
 }
 
 /// A verdict whose signature, subject, and inputs have been checked against a release.
@@ -93,12 +96,38 @@ pub enum Says {
 pub(crate) fn claimed_signer(payload: &[u8]) -> Result<String, BadEnvelope> {
     let claimed: Statement<serde_json::Value> =
         serde_json::from_slice(payload).map_err(malformed)?;
-    let named = match claimed.predicate_type.as_str() {
-        SUMMARY => claimed.predicate.pointer("/verifier/id"),
-        PROVENANCE => claimed.predicate.pointer("/runDetails/builder/id"),
-        other => return Err(wrong(&format!("predicate type {other:?} is not known"))),
-    };
+    let named = claimed.predicate.pointer(signer_pointer(&claimed.predicate_type)?);
     named.and_then(|id| id.as_str()).map(str::to_owned).ok_or_else(|| wrong("it names no signer"))
+}
+
+/// Where a predicate names its signer.
+pub(crate) fn signer_pointer(predicate_type: &str) -> Result<&'static str, BadEnvelope> {
+    match predicate_type {
+        SUMMARY => Ok("/verifier/id"),
+        PROVENANCE => Ok("/runDetails/builder/id"),
+        other => Err(wrong(&format!("predicate type {other:?} is not known"))),
+    }
+}
+
+/// The artifact of a statement that makes sense in itself, for whoever has no release to hold it against.
+#[cfg(feature = "sigstore")]
+pub(crate) fn stands(payload: &[u8]) -> Result<Sha256, BadEnvelope> {
+    let claimed: Statement<serde_json::Value> =
+        serde_json::from_slice(payload).map_err(malformed)?;
+    if claimed.kind != STATEMENT {
+        return Err(wrong("not an in-toto Statement v1"));
+    }
+    let [subject] = claimed.subject.as_slice() else {
+        return Err(wrong("it is not about exactly one artifact"));
+    };
+    signer_pointer(&claimed.predicate_type)?;
+    if claimed.predicate_type == SUMMARY {
+        let summary: Statement<Summary> = serde_json::from_slice(payload).map_err(malformed)?;
+        check_sense(&summary.predicate, &subject.name)?;
+    } else {
+        let _shape: Statement<Provenance> = serde_json::from_slice(payload).map_err(malformed)?;
+    }
+    Ok(subject.digest.sha256)
 }
 
 /// Holds a statement against `release`: its subject, and every part of its predicate that the release also states.
@@ -151,21 +180,27 @@ fn check_provenance(provenance: &Provenance, release: &Release) -> Result<(), Ba
 }
 
 fn check_summary(summary: &Summary, release: &Release) -> Result<(), BadEnvelope> {
+    check_sense(summary, &release.target_path())?;
+    let rebuild = &summary.countersign;
+    if (rebuild.recipe, rebuild.lock, rebuild.source)
+        != (release.recipe, release.lock, release.source.sha256)
+    {
+        return Err(wrong("it rebuilt another recipe, lock or source"));
+    }
+    Ok(())
+}
+
+fn check_sense(summary: &Summary, path: &str) -> Result<(), BadEnvelope> {
     let rebuild = &summary.countersign;
     if summary.policy.uri != POLICY {
         return Err(wrong(&format!("policy {:?} is not known", summary.policy.uri)));
     }
-    if summary.resource_uri != release.target_path() {
+    if summary.resource_uri != path {
         return Err(wrong("its subject and its resource are not the same"));
     }
     let passed = summary.verification_result == VerificationResult::Passed;
     if passed != (rebuild.outcome == Outcome::Reproduced) {
         return Err(wrong("its result and its outcome disagree"));
-    }
-    if (rebuild.recipe, rebuild.lock, rebuild.source)
-        != (release.recipe, release.lock, release.source.sha256)
-    {
-        return Err(wrong("it rebuilt another recipe, lock or source"));
     }
     Ok(())
 }

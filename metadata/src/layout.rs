@@ -6,6 +6,7 @@
 //! inputs/SHA256                          every locked input, source included
 //! attestations/SHA256/index.json         names of the envelopes about the artifact SHA256 (of its tar)
 //! attestations/SHA256/SHA256.dsse.json   one self-signed verdict or provenance
+//! attestations/SHA256/SHA256.sigstore.json   the same in a Sigstore bundle, with its log entry
 //! signatures/N.PRODUCT.signed            the exact bytes that keyholders signed
 //! signatures/N.PRODUCT.KEYID8.minisig    one keyholder's signature of them, for the stock tool
 //! ```
@@ -71,6 +72,11 @@ pub fn attestation(artifact: &Sha256, envelope: &Sha256) -> String {
     format!("attestations/{artifact}/{envelope}.dsse.json")
 }
 
+/// One Sigstore bundle about an artifact, named by its own digest.
+pub fn bundle(artifact: &Sha256, bundle: &Sha256) -> String {
+    format!("attestations/{artifact}/{bundle}.sigstore.json")
+}
+
 /// The exact signed bytes of a role's version.
 pub fn signed_bytes(role: &str, version: u64) -> String {
     format!("signatures/{version}.{role}.signed")
@@ -91,7 +97,7 @@ pub mod limit {
     pub const TIMESTAMP: u64 = 64 << 10;
     /// An attestation index or envelope.
     pub const ATTESTATION: u64 = 1 << 20;
-    /// Envelopes read about one artifact.
+    /// Envelopes read about one artifact, and as many bundles.
     pub const ATTESTATIONS: usize = 256;
     /// New roots followed in one refresh.
     pub const ROOTS: u64 = 1024;

@@ -19,6 +19,7 @@ pub mod sigstore;
 pub mod statement;
 pub mod threshold;
 pub mod trust;
+pub mod trusted_root;
 pub mod waiver;
 pub mod word;
 

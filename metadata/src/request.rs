@@ -78,6 +78,10 @@ pub enum RequestSubject {
         /// For a bin or index whose `delegator` is drafted: the published role of the product, which proves `last`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         published: Option<Bytes>,
+        /// For targets that bring another `trusted_root.json`: that file, for the keyholder's eyes. The payload has its
+        /// digest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trusted_root: Option<Bytes>,
     },
     /// Many roles below a product, said once more.
     Renewal(Box<Renewal>),

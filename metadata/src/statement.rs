@@ -18,6 +18,9 @@ pub const BUILD_TYPE: &str = "https://countersign.dev/build/v1";
 /// The policy that a verdict speaks about: the same bytes.
 pub const POLICY: &str = "https://countersign.dev/policy/reproduced/v1";
 
+/// Who a statement that nobody has signed yet says that it is by: nobody in particular.
+pub const UNSIGNED: &str = "urn:countersign:unsigned-builder";
+
 /// A statement about artifacts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -213,13 +216,33 @@ pub fn verdict(
     environment: Environment,
     outcome: Outcome,
 ) -> Statement<Summary> {
+    verdict_by(identity(verifier), release, now, environment, outcome)
+}
+
+/// As [`verdict`], by nobody yet ([`UNSIGNED`]): whoever signs it keyless gives it a name.
+pub fn unsigned_verdict(
+    release: &Release,
+    now: jiff::Timestamp,
+    environment: Environment,
+    outcome: Outcome,
+) -> Statement<Summary> {
+    verdict_by(UNSIGNED.to_owned(), release, now, environment, outcome)
+}
+
+fn verdict_by(
+    id: String,
+    release: &Release,
+    now: jiff::Timestamp,
+    environment: Environment,
+    outcome: Outcome,
+) -> Statement<Summary> {
     let passed = outcome == Outcome::Reproduced;
     Statement {
         kind: STATEMENT.to_owned(),
         subject: vec![subject(release)],
         predicate_type: SUMMARY.to_owned(),
         predicate: Summary {
-            verifier: Builder { id: identity(verifier) },
+            verifier: Builder { id },
             time_verified: whole_seconds(now),
             resource_uri: release.target_path(),
             policy: Policy { uri: POLICY.to_owned() },

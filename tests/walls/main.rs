@@ -42,6 +42,19 @@ fn the_updater_links_nothing_that_can_sign_or_author() {
 }
 
 #[test]
+fn what_holds_lasting_keys_has_no_network_client_and_what_signs_keyless_has_no_lasting_keys() {
+    let names = |package| normal_dependencies(package).into_iter().map(|(name, _)| name);
+    for name in names("countersign-keys") {
+        let banned = ["reqwest", "hyper", "tokio", "rustls", "sigstore-verify"];
+        assert!(!banned.contains(&name.as_str()), "countersign-keys links {name}");
+    }
+    for name in names("countersign-keyless") {
+        let banned = ["countersign-keys", "minisign", "cryptoki", "pkcs8", "sigstore-sign"];
+        assert!(!banned.contains(&name.as_str()), "countersign-keyless links {name}");
+    }
+}
+
+#[test]
 fn the_wings_never_meet_and_the_floors_import_nothing_of_ours() {
     let ours = |package| {
         let names = normal_dependencies(package).into_iter().map(|(name, _)| name);
@@ -53,6 +66,7 @@ fn the_wings_never_meet_and_the_floors_import_nothing_of_ours() {
         ours
     };
     assert_eq!(ours("countersign-keys"), ["countersign-metadata"]);
+    assert_eq!(ours("countersign-keyless"), ["countersign-metadata"]);
     assert_eq!(ours("countersign-builder"), ["countersign-metadata", "countersign-sandbox"]);
     assert_eq!(ours("countersign-updater"), ["countersign-metadata", "countersign-sandbox"]);
     assert!(ours("countersign-metadata").is_empty());

@@ -17,6 +17,11 @@
 //! rebuilt = false              # true: as many keyholders as the threshold rebuilt what they signed; or how many
 //! skip = []                    # versions that this node never takes
 //!
+//! [[policy.identities]]        # rebuilders without a key (Sigstore), each by its exact names
+//! label = "Alice's rebuilder"
+//! identity = "https://ci.example/alice/rebuild.yml@refs/heads/main"
+//! issuer = "https://token.ci.example"
+//!
 //! [shadow]
 //! for = "10s"
 //! ready = "60s"
@@ -46,6 +51,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use countersign_metadata::sigstore::Signer;
 use countersign_metadata::{Platform, Product, PublicKey, Version};
 use serde::{Deserialize, Serialize};
 
@@ -108,6 +114,8 @@ pub struct Policy {
     pub rebuilt: Rebuilt,
     /// Whose verdicts count beside those of the keyholders who signed the release.
     pub rebuilders: BTreeSet<PublicKey>,
+    /// The same for rebuilders without a key, by exact identity and issuer.
+    pub identities: Vec<Signer>,
     /// Versions never taken.
     pub skip: BTreeSet<Version>,
 }
@@ -275,6 +283,10 @@ mod tests {
             ("[swap]\nsnapshots = 0", "n.toml:4: swap.snapshots"),
             ("[swap]\nsnapshot-age = \"old\"", "n.toml:4: swap.snapshot-age"),
             ("[swap]\nopen = \"sometimes\"", "n.toml:4: swap.open"),
+            (
+                "[[policy.identities]]\nlabel = \"a\"\nidentity = \"\"\nissuer = \"i\"",
+                "n.toml:5: policy.identities",
+            ),
         ] {
             let error = parse(&format!("{head}{tail}")).unwrap_err().to_string();
             assert!(error.starts_with(wanted), "{error}");

@@ -19,6 +19,7 @@ pub mod machine;
 pub mod net;
 pub mod policy;
 pub mod probation;
+pub mod rebuilder;
 pub mod shadow;
 pub mod stage;
 pub mod state;

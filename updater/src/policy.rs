@@ -5,11 +5,12 @@ use std::fmt;
 
 use countersign_metadata::release::{BadRelease, Urgency};
 use countersign_metadata::trust::{Releases, VerifiedTarget};
-use countersign_metadata::{Area, Platform, PublicKey, Release, Sha256, Version};
+use countersign_metadata::{Area, Platform, Release, Sha256, Version};
 use serde::Serialize;
 
 use crate::Config;
 use crate::generation::Generation;
+use crate::rebuilder::Rebuilder;
 use crate::verify::Reproduced;
 
 /// What is known beside releases and configuration.
@@ -298,19 +299,27 @@ fn sockets(config: &Config, release: &Release, reasons: &mut Vec<Reason>) {
     reasons.extend(gone.map(|name| Reason::NoSocket { name: name.clone() }));
 }
 
-/// Anybody can make keys: only the operator's roster and the keyholders who signed are counted.
 fn reproducers(config: &Config, target: &VerifiedTarget, facts: Facts<'_>) -> usize {
-    let known = roster(config, target);
-    let passed = facts.reproduced.get(&target.release().artifact.sha256);
-    passed.map_or(0, |r| r.by.iter().filter(|key| known.contains(key)).count())
+    counted(config, target, facts.reproduced).len()
 }
 
-/// Whose verdicts about a release count: the operator's roster, and the keyholders who signed it.
-pub(crate) fn roster<'a>(
-    config: &'a Config,
-    target: &'a VerifiedTarget,
-) -> BTreeSet<&'a PublicKey> {
-    config.policy.rebuilders.iter().chain(target.signers().iter().map(|s| s.key())).collect()
+/// Who of those that reproduced a release counts. Anybody can make keys and get certificates: only the operator's roster
+/// and the keyholders who signed do, and each once.
+pub fn counted<'a>(
+    config: &Config,
+    target: &VerifiedTarget,
+    reproduced: &'a BTreeMap<Sha256, Reproduced>,
+) -> Vec<&'a Rebuilder> {
+    let known = roster(config, target);
+    let passed = reproduced.get(&target.release().artifact.sha256);
+    passed.into_iter().flat_map(|r| &r.by).filter(|by| known.contains(by)).collect()
+}
+
+/// Whose verdicts about a release count: the operator's roster of keys and identities, and the keyholders who signed it.
+pub(crate) fn roster(config: &Config, target: &VerifiedTarget) -> BTreeSet<Rebuilder> {
+    let keys = config.policy.rebuilders.iter().chain(target.signers().iter().map(|s| s.key()));
+    let keys = keys.map(|key| Rebuilder::from(*key));
+    keys.chain(config.policy.identities.iter().map(Rebuilder::from)).collect()
 }
 
 fn decision(target: &VerifiedTarget, verdict: Verdict) -> Decision {

@@ -3,6 +3,7 @@
 //! Rollback protection lives in these files, so they are written also after a failed refresh, each atomically,
 //! `timestamp.json` last: a power cut in between leaves an older timestamp, never a newer one without its files.
 
+mod instance;
 mod verdicts;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use crate::net::{Mirror, NetError, Repository};
 use crate::verify::Reproduced;
 use crate::{Config, Home, verify};
 
+pub use instance::signed_trusted_root;
 pub use verdicts::kept_reproducers;
 
 /// What a refresh found.
@@ -195,6 +197,10 @@ fn ask(
     };
     let mut reproduced = BTreeMap::new();
     if config.policy.reproducers > 0 || config.policy.rebuilt != Rebuilt::Threshold(false) {
+        let root = match instance::trusted_root(home, trust, now, &mut source)? {
+            Ok(root) => root,
+            Err(error) => return Ok(Err(error)),
+        };
         let running = Generation::current(home)?.map(|generation| generation.version);
         for target in &releases.verified {
             let release = target.release();
@@ -204,7 +210,7 @@ fn ask(
                     Ok(envelopes) => envelopes,
                     Err(error) => return Ok(Err(unanswered(release, error))),
                 };
-                let passed = verdicts::counted(home, config, target, envelopes)?;
+                let passed = verdicts::counted(home, config, target, envelopes, root.as_ref())?;
                 reproduced.insert(release.artifact.sha256, passed);
             }
         }

@@ -5,35 +5,71 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-use countersign_metadata::attestation::{self, Index, VerifiedAttestation, VerifiedVerdict};
+use countersign_metadata::attestation::{self, Index, Says, VerifiedAttestation};
 use countersign_metadata::digest::Hasher;
 use countersign_metadata::layout::{self, limit};
 use countersign_metadata::release::Blob;
+use countersign_metadata::sigstore::{self, TrustedRoot, VerifiedStatement, verify_by_anyone};
+use countersign_metadata::statement::Outcome;
 use countersign_metadata::trust::VerifiedTarget;
 use countersign_metadata::word::{self, Word};
 use countersign_metadata::{PublicKey, Release, Sha256};
+use jiff::Timestamp;
 
 use crate::durable::{DiskError, OnDisk};
 use crate::net::{Mirror, NetError};
+use crate::rebuilder::Rebuilder;
+
+/// A verdict whose signature, subject and inputs have been checked; its birthplace is [`believe`].
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    by: Rebuilder,
+    at: Timestamp,
+    outcome: Outcome,
+}
+
+impl Verdict {
+    /// Who signed it.
+    pub fn by(&self) -> &Rebuilder {
+        &self.by
+    }
+
+    /// When the rebuilder says that it happened.
+    pub fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// What came out.
+    pub fn outcome(&self) -> &Outcome {
+        &self.outcome
+    }
+
+    /// Whether the published bytes came out.
+    pub fn reproduced(&self) -> bool {
+        self.outcome == Outcome::Reproduced
+    }
+}
 
 /// What attestations say about one release.
 #[derive(Clone, Debug, Default)]
 pub struct Verdicts {
-    /// The latest verdict of each rebuilder, in the order of their keys.
-    pub verdicts: Vec<VerifiedVerdict>,
+    /// The latest verdict of each rebuilder, in the order of their keys and names.
+    pub verdicts: Vec<Verdict>,
     /// Builders whose signed provenance is there.
-    pub builders: BTreeSet<PublicKey>,
+    pub builders: BTreeSet<Rebuilder>,
     /// What keyholders say about their own signatures; whether a key is a keyholder's is for the reader.
     pub words: BTreeSet<Word>,
-    /// Envelopes that could not be believed.
+    /// Envelopes and bundles that could not be believed.
     pub unbelieved: usize,
+    /// Bundles that only a trusted root could judge, where the repository has none.
+    pub unjudged: usize,
 }
 
 /// Who reproduced a release.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reproduced {
     /// Whose own build gave the same bytes.
-    pub by: BTreeSet<PublicKey>,
+    pub by: BTreeSet<Rebuilder>,
     /// The keyholders who signed it and whose rebuild is among these: by the same key, or by one that they vouch for.
     /// One rebuild stands for one keyholder.
     pub keyholders: BTreeSet<PublicKey>,
@@ -41,19 +77,20 @@ pub struct Reproduced {
 
 impl Verdicts {
     /// Whose own build gave the same bytes.
-    pub fn reproduced_by(&self) -> BTreeSet<PublicKey> {
-        self.verdicts.iter().filter(|v| v.reproduced()).map(|v| *v.rebuilder()).collect()
+    pub fn reproduced_by(&self) -> BTreeSet<Rebuilder> {
+        self.verdicts.iter().filter(|v| v.reproduced()).map(|v| v.by.clone()).collect()
     }
 
     /// Who reproduced what `signers` have signed.
     pub fn reproduced(&self, signers: &BTreeSet<PublicKey>) -> Reproduced {
         let by = self.reproduced_by();
-        let mut keyholders: BTreeSet<_> = by.intersection(signers).copied().collect();
+        let did = |key: &PublicKey| by.contains(&Rebuilder::Key(*key));
+        let mut keyholders: BTreeSet<_> = signers.iter().copied().filter(did).collect();
         let mut spent = keyholders.clone();
         for word in &self.words {
             let Word::Vouched { keyholder, rebuilder } = word else { continue };
             let new = signers.contains(keyholder) && !keyholders.contains(keyholder);
-            if new && by.contains(rebuilder) && spent.insert(*rebuilder) {
+            if new && did(rebuilder) && spent.insert(*rebuilder) {
                 keyholders.insert(*keyholder);
             }
         }
@@ -72,16 +109,20 @@ impl Verdicts {
     }
 }
 
-/// Reads and verifies the attestations about `release` that a mirror has. They speak for themselves; a mirror can
-/// hide some, but forge none.
+/// Reads and verifies the attestations about `release` that a mirror has. They speak for themselves, bundles with the
+/// help of `root`; a mirror can hide some, but forge none.
 ///
 /// # Errors
 /// The mirror cannot be reached.
-pub fn verdicts(mirror: &Mirror, release: &Release) -> Result<Verdicts, NetError> {
-    Ok(believe(&envelopes(mirror, release)?, release).0)
+pub fn verdicts(
+    mirror: &Mirror,
+    release: &Release,
+    root: Option<&TrustedRoot>,
+) -> Result<Verdicts, NetError> {
+    Ok(believe(&envelopes(mirror, release)?, release, root).0)
 }
 
-/// The envelopes about `release` that a mirror has, unverified.
+/// The envelopes and bundles about `release` that a mirror has, unverified.
 ///
 /// # Errors
 /// The mirror cannot be reached.
@@ -90,34 +131,55 @@ pub fn envelopes(mirror: &Mirror, release: &Release) -> Result<Vec<Vec<u8>>, Net
     let index = mirror.get(&layout::attestation_index(artifact), limit::ATTESTATION)?;
     let index: Index =
         index.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-    let names = index.envelopes.iter().take(limit::ATTESTATIONS);
-    let get = |name| mirror.get(&layout::attestation(artifact, name), limit::ATTESTATION);
-    names.map(|name| Ok(get(name)?.unwrap_or_default())).collect()
+    let names = |list: &[Sha256], name: fn(&Sha256, &Sha256) -> String| {
+        let names = list.iter().take(limit::ATTESTATIONS);
+        names.map(|digest| name(artifact, digest)).collect::<Vec<_>>()
+    };
+    let mut paths = names(&index.envelopes, layout::attestation);
+    paths.extend(names(&index.bundles, layout::bundle));
+    let get = |path: String| mirror.get(&path, limit::ATTESTATION);
+    paths.into_iter().map(|path| Ok(get(path)?.unwrap_or_default())).collect()
 }
 
-/// Verifies envelopes, from wherever they come, and hands back those that hold the verdicts and words which count, each
-/// with the key that signed it.
+/// One attestation, verified.
+enum Believed {
+    Verdict(Verdict),
+    Provenance(Rebuilder),
+    Word(Word),
+}
+
+/// Verifies envelopes and bundles, from wherever they come, and hands back those that hold the verdicts and words which
+/// count, each with whoever signed it.
+///
+/// Who signed is proven, and nothing more: whose word counts is for the policy to say.
 pub fn believe<'a>(
-    envelopes: &'a [Vec<u8>],
+    attestations: &'a [Vec<u8>],
     release: &Release,
-) -> (Verdicts, Vec<(PublicKey, &'a [u8])>) {
+    root: Option<&TrustedRoot>,
+) -> (Verdicts, Vec<(Rebuilder, &'a [u8])>) {
     let mut found = Verdicts::default();
     let mut words: BTreeMap<Word, &[u8]> = BTreeMap::new();
-    let mut latest: BTreeMap<PublicKey, (VerifiedVerdict, &[u8])> = BTreeMap::new();
-    for bytes in envelopes {
-        match attestation::verify(bytes, release) {
-            Ok(VerifiedAttestation::Provenance(builder, _)) => {
+    let mut latest: BTreeMap<Rebuilder, (Verdict, &[u8])> = BTreeMap::new();
+    for bytes in attestations {
+        let believed = match attestation::verify(bytes, release) {
+            Ok(envelope) => Ok(of_envelope(envelope)),
+            Err(_) => match word::read(bytes, release) {
+                Ok(word) => Ok(Believed::Word(word)),
+                Err(_) => verify_by_anyone(bytes, release, root).map(|b| of_bundle(&b)),
+            },
+        };
+        match believed {
+            Ok(Believed::Word(word)) => drop(words.entry(word).or_insert(bytes)),
+            Ok(Believed::Provenance(builder)) => {
                 found.builders.insert(builder);
             }
             // A correction is a new verdict: the later one counts.
-            Ok(VerifiedAttestation::Verdict(verdict)) => match latest.get(verdict.rebuilder()) {
-                Some((known, _)) if known.at() >= verdict.at() => {}
-                _ => drop(latest.insert(*verdict.rebuilder(), (verdict, bytes))),
+            Ok(Believed::Verdict(verdict)) => match latest.get(&verdict.by) {
+                Some((known, _)) if known.at >= verdict.at => {}
+                _ => drop(latest.insert(verdict.by.clone(), (verdict, bytes))),
             },
-            Err(_) => match word::read(bytes, release) {
-                Ok(word) => drop(words.entry(word).or_insert(bytes)),
-                Err(_) => found.unbelieved += 1,
-            },
+            Err(sigstore::Error::NoTrustedRoot) => found.unjudged += 1,
+            Err(_) => found.unbelieved += 1,
         }
     }
     let mut kept = Vec::new();
@@ -125,9 +187,30 @@ pub fn believe<'a>(
         kept.push((rebuilder, bytes));
         found.verdicts.push(verdict);
     }
-    kept.extend(words.iter().map(|(word, bytes)| (*word.keyholder(), *bytes)));
+    kept.extend(words.iter().map(|(word, bytes)| (Rebuilder::Key(*word.keyholder()), *bytes)));
     found.words = words.into_keys().collect();
     (found, kept)
+}
+
+fn of_envelope(envelope: VerifiedAttestation) -> Believed {
+    match envelope {
+        VerifiedAttestation::Provenance(builder, _) => Believed::Provenance(builder.into()),
+        VerifiedAttestation::Verdict(verdict) => Believed::Verdict(Verdict {
+            by: (*verdict.rebuilder()).into(),
+            at: verdict.at(),
+            outcome: verdict.outcome().clone(),
+        }),
+    }
+}
+
+fn of_bundle(bundle: &VerifiedStatement) -> Believed {
+    let by = bundle.by().into();
+    match bundle.says() {
+        Says::Provenance(_) => Believed::Provenance(by),
+        Says::Verdict { at, rebuild } => {
+            Believed::Verdict(Verdict { by, at: *at, outcome: rebuild.outcome.clone() })
+        }
+    }
 }
 
 /// What a file is.

@@ -131,3 +131,16 @@ fn what_is_no_release_is_told_with_what_is() {
     let ran = run_in(Path::new("/"), &["rebuild", "-o", "mine"]);
     ran.ended(2);
 }
+
+#[test]
+fn a_verdict_that_will_be_signed_keyless_is_by_nobody_yet() {
+    let built = built();
+    let out = built.dir.path().join("mine");
+    let release = built.release.to_str().unwrap();
+    let arguments = ["rebuild", "--release", release, "-o", out.to_str().unwrap(), "--keyless"];
+    run_in(built.dir.path(), &arguments).ended(0);
+    let verdict = built.verdict();
+    assert_eq!(verdict["predicate"]["verifier"]["id"], "urn:countersign:unsigned-builder");
+    assert_eq!(verdict["predicate"]["verificationResult"], "PASSED");
+    built.rebuild(&["--keyless"]).ended(2);
+}

@@ -34,6 +34,7 @@ pub(crate) fn accepted(bytes: &[u8]) -> bool {
     let (mut pinned, mut payload, mut asked) = (None, Vec::new(), String::new());
     let (mut roots, mut last, mut delegator, mut targets) = (Vec::new(), None, None, None);
     let mut published_role = None;
+    let mut trusted_root = None;
     for (name, bytes) in parts(bytes) {
         if let Some(role) = name.strip_prefix("role ") {
             role.clone_into(&mut asked);
@@ -51,14 +52,23 @@ pub(crate) fn accepted(bytes: &[u8]) -> bool {
             "delegator" => delegator = Some(Bytes(file)),
             "targets" => targets = Some(Bytes(file)),
             "published" => published_role = Some(Bytes(file)),
+            "trusted_root" => trusted_root = Some(Bytes(file)),
             "pinned" => pinned = PinnedRoot::published(file).ok(),
             _ => {}
         }
     }
     let payload = Bytes(payload);
     let (role, published) = (asked, published_role);
-    let subject =
-        RequestSubject::Role { role, payload, roots, last, delegator, targets, published };
+    let subject = RequestSubject::Role {
+        role,
+        payload,
+        roots,
+        last,
+        delegator,
+        targets,
+        published,
+        trusted_root,
+    };
     let request = SigningRequest { format: FORMAT, subject };
     let pinned = pinned.or_else(|| PinnedRoot::trust_first(&request).ok());
     review(&request, pinned.as_ref()).is_ok_and(|reviewed| shown_and_signed(&reviewed, &request))

@@ -14,7 +14,7 @@ use super::last::{Last, follows};
 use super::role::{Before, RoleReview, Signers};
 use super::roles::{Head, Listing, Role, Root};
 use super::targets::{Delegation, Targets};
-use super::{Review, Reviewed};
+use super::{Review, Reviewed, instance};
 use crate::Refused;
 use crate::pin::PinnedRoot;
 
@@ -27,6 +27,7 @@ pub(super) struct Asked<'a> {
     pub(super) delegator: Option<&'a [u8]>,
     pub(super) targets: Option<&'a [u8]>,
     pub(super) published: Option<&'a [u8]>,
+    pub(super) trusted_root: Option<&'a [u8]>,
 }
 
 pub(super) fn review(asked: &Asked<'_>, pinned: Option<&PinnedRoot>) -> Result<Reviewed, Refused> {
@@ -146,6 +147,9 @@ impl Case<'_> {
         let after: BTreeMap<_, _> = new.delegations.iter().map(authority).collect();
         changes.extend(change::holders(&before, &after, old_labels, &new.labels));
         changes.extend(change::labels(old_labels, &new.labels));
+        let old_root = last.verified().and_then(|old| old.trusted_root);
+        let came = self.asked.trusted_root;
+        changes.extend(instance::change(self.file.what(), old_root, new.trusted_root, came)?);
         let review = self.explained(&new, &last, changes, new.other.clone());
         let mut reviewed = self.by_root("targets", review)?;
         if let Some(drafted) = self.asked.delegator {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use countersign_metadata::release::Blob;
+use countersign_metadata::trusted_root::Party;
 use countersign_metadata::{KeyId, Platform, Product, Release, Version};
 use serde::Serialize;
 
@@ -138,6 +139,15 @@ pub enum Change {
         /// Whether it is listed from now on; else it was.
         now: bool,
     },
+    /// Nodes believe keyless statements by another `trusted_root.json`, or by none.
+    TrustedRoot {
+        /// What it was.
+        was: Option<Blob>,
+        /// What it becomes.
+        now: Option<Blob>,
+        /// Who is in the new one; `None` where the file did not travel with the request.
+        parties: Option<Vec<Party>>,
+    },
     /// A file of the repository gets a new version.
     FileVersion {
         /// Its name.
@@ -214,6 +224,9 @@ impl fmt::Display for Change {
                 let (sign, said) = if *now { ("+", "lists") } else { ("-", "no longer lists") };
                 write!(f, "{sign} {role} {said} {version} for {platform}")?;
                 follows.iter().try_for_each(|v| write!(f, ", for nodes at {v} or later"))
+            }
+            Self::TrustedRoot { was, now, parties } => {
+                super::instance::words(f, was.as_ref(), now.as_ref(), parties.as_deref())
             }
             Self::FileVersion { file, from: Some(from), to } => {
                 write!(f, "~ {}: version {from} becomes {to}", printable(file))

@@ -9,6 +9,7 @@ mod chain;
 mod change;
 mod facts;
 pub(crate) mod file;
+mod instance;
 mod last;
 mod many;
 mod product;
@@ -83,7 +84,16 @@ pub fn review(request: &SigningRequest, pinned: Option<&PinnedRoot>) -> Result<R
     let message = request.message();
     let digest = Sha256::of(&message);
     match &request.subject {
-        RequestSubject::Role { role, payload, roots, last, delegator, targets, published } => {
+        RequestSubject::Role {
+            role,
+            payload,
+            roots,
+            last,
+            delegator,
+            targets,
+            published,
+            trusted_root,
+        } => {
             let asked = case::Asked {
                 role,
                 payload: &payload.0,
@@ -92,6 +102,7 @@ pub fn review(request: &SigningRequest, pinned: Option<&PinnedRoot>) -> Result<R
                 delegator: delegator.as_ref().map(|b| b.0.as_slice()),
                 targets: targets.as_ref().map(|b| b.0.as_slice()),
                 published: published.as_ref().map(|b| b.0.as_slice()),
+                trusted_root: trusted_root.as_ref().map(|b| b.0.as_slice()),
             };
             case::review(&asked, pinned)
         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use countersign_metadata::release::Blob;
 use countersign_metadata::trust::Index;
+use countersign_metadata::trusted_root::TARGET;
 use countersign_metadata::{KeyId, Product, PublicKey, Release, Sha256, Version};
 use serde::Deserialize;
 use serde_json::Value;
@@ -26,6 +27,8 @@ pub(crate) struct Targets {
     pub(crate) index: Index,
     /// Releases by target path.
     pub(crate) releases: BTreeMap<String, Target>,
+    /// The top-level role's `trusted_root.json`.
+    pub(crate) trusted_root: Option<Blob>,
     /// Versions that nodes must leave.
     pub(crate) revoked: BTreeSet<Version>,
     pub(crate) labels: Labels,
@@ -131,7 +134,13 @@ impl Role for Targets {
             all_used(what, &keys, delegations.values().map(|d| &d.holders))?;
         }
         let mut releases = BTreeMap::new();
+        let mut trusted_root = None;
         for (path, target) in raw.targets {
+            if file.role() == "targets" && path == TARGET && target.custom.is_none() {
+                let RawTarget { length, hashes: RawHashes { sha256 }, .. } = target;
+                trusted_root = Some(Blob { sha256, length });
+                continue;
+            }
             let target = release(what, &path, target)?;
             releases.insert(path, target);
         }
@@ -141,6 +150,7 @@ impl Role for Targets {
             below,
             index: raw.index,
             releases,
+            trusted_root,
             revoked: raw.revoked,
             labels: raw.labels,
             other: raw.other,

@@ -209,6 +209,7 @@ pub(crate) fn raw_request(
             delegator: delegator.map(Bytes),
             targets: None,
             published: None,
+            trusted_root: None,
         },
     }
 }

@@ -3,9 +3,10 @@
 use std::sync::LazyLock;
 
 use countersign_metadata::sigstore::{
-    Artifact, By, Policy, SignedBy, TrustedRoot, Wish, claimed_path, from_bundle, to_bundle,
-    verify_artifact, verify_key_signed, verify_keyless,
+    Artifact, By, Policy, Rekor, Signed, SignedBy, TrustedRoot, Wish, claimed_path, from_bundle,
+    to_bundle, verify_artifact, verify_by_anyone, verify_key_signed, verify_keyless,
 };
+use countersign_metadata::trusted_root::parties;
 use countersign_metadata::{PublicKey, Release};
 
 use crate::enveloped::enveloped;
@@ -22,6 +23,7 @@ struct Fixed {
 
 const TOKEN: &str = include_str!("../corpus/bundle/token");
 const FULCIO: &[u8] = include_bytes!("../corpus/bundle/fulcio.json");
+const REKOR: &[u8] = include_bytes!("../corpus/bundle/rekor.json");
 const KEYLESS: &[u8] = include_bytes!("../corpus/bundle/keyless.json");
 
 static FIXED: LazyLock<Fixed> = LazyLock::new(|| {
@@ -53,6 +55,7 @@ pub(crate) fn run(bytes: &[u8]) {
     if let Ok(root) = TrustedRoot::parse(bytes) {
         let _verified = verify_keyless(KEYLESS, release, policy, &root);
     }
+    let _parties = parties(bytes);
     if let Ok(policy) = Policy::parse(bytes) {
         assert!(!policy.signers().is_empty());
     }
@@ -66,6 +69,7 @@ fn bundle(bytes: &[u8], release: &Release, root: &TrustedRoot, policy: &Policy) 
         assert!(policy.signers().iter().any(|s| *verified.by() == SignedBy::Keyless(s.clone())));
     }
     for root in [None, Some(root)] {
+        let _verified = verify_by_anyone(bytes, release, root);
         let _verified = verify_key_signed(bytes, release, root);
     }
     let artifact = Artifact::Digest(release.artifact.sha256);
@@ -87,11 +91,23 @@ fn answers(bytes: &[u8]) {
     }
     let wish = || Wish::new(TOKEN, *fresh).expect("a token");
     let _certified = wish().certified(bytes).map(|c| c.signer().name());
-    let certified = wish().certified(FULCIO).expect("an answer");
+    let certified = || wish().certified(FULCIO).expect("an answer");
+    let _named = certified().in_own_name(bytes);
     let (payload, signature) = signed();
-    let signed = certified.signed(&payload, &signature, release).expect("signed by the fresh key");
-    if let Ok(bundle) = signed.logged(bytes, root) {
-        claimed_path(&bundle).expect("it was verified");
+    let signed = || {
+        let signed = certified().signed(&payload, &signature, Some(release));
+        signed.expect("signed by the fresh key")
+    };
+    for rekor in [Rekor::V1, Rekor::V2] {
+        if let Ok(bundle) = signed().logged(rekor, bytes, root) {
+            claimed_path(&bundle).expect("it was verified");
+        }
+    }
+    if let Ok(stamped) = signed().stamped(bytes) {
+        let _bundle = stamped.logged(Rekor::V1, REKOR, root);
+    }
+    if let Ok(envelope) = serde_json::from_slice(bytes) {
+        let _signed = Signed::with_key(&envelope, None).map(|signed| signed.request(Rekor::V2));
     }
 }
 

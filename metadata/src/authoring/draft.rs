@@ -88,6 +88,7 @@ impl Draft {
                 delegator: delegator.cloned(),
                 targets: None,
                 published: None,
+                trusted_root: None,
             };
             Ok::<_, AuthoringError>(SigningRequest { format: FORMAT, subject })
         };
@@ -251,6 +252,11 @@ impl Part {
         self.file.role()
     }
 
+    /// The role, taken apart.
+    pub(super) fn file(&self) -> &SignedFile {
+        &self.file
+    }
+
     /// The version to be signed.
     pub fn version(&self) -> u64 {
         self.file.version()
@@ -332,6 +338,7 @@ pub(super) fn next_version(
         delegator: delegator.map(Bytes),
         targets: targets.map(Bytes),
         published: None,
+        trusted_root: None,
     };
     Ok(SigningRequest { format: FORMAT, subject })
 }

@@ -17,6 +17,7 @@ mod release;
 mod revoke;
 mod roles;
 mod rotate;
+mod trusted_root;
 
 pub use accept::{Accepted, Circle, Evidence, Refused, RoleStatus, SignedRole};
 pub use draft::{Draft, DraftState, Part};

@@ -261,6 +261,7 @@ impl Online<'_, '_, '_> {
                 delegator: None,
                 targets: None,
                 published: None,
+                trusted_root: None,
             },
         };
         let mut signatures = vec![ask(&mut *self.signer, role, &request(self.roots), &payload)?];

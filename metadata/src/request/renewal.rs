@@ -81,6 +81,7 @@ impl Renewal {
             delegator: Some(self.drafted.clone()),
             targets: Some(self.targets.clone()),
             published: Some(self.published.clone()),
+            trusted_root: None,
         };
         Ok(SigningRequest { format: FORMAT, subject })
     }

@@ -123,6 +123,12 @@ impl Unverified {
         matches!(self.0.verification_material.content, VerificationMaterialContent::PublicKey(_))
     }
 
+    /// Whom the certificate claims to speak for, by the name of its identity.
+    pub(super) fn claimed_signer(&self) -> Result<Signer, Error> {
+        let (identity, issuer) = claimed_identity(&self.0)?;
+        Ok(Signer { label: identity.clone(), identity, issuer })
+    }
+
     /// Payload type, payload and signature, unverified.
     pub(super) fn envelope(&self) -> (&str, &[u8], &[u8]) {
         match &self.0.content {
@@ -203,13 +209,17 @@ fn verify(
 
 /// Whom of the policy the certificate claims to speak for. A claim only: it picks what to verify with.
 fn claimed_signer<'p>(bundle: &Bundle, policy: &'p Policy) -> Result<&'p Signer, Error> {
+    let (identity, issuer) = claimed_identity(bundle)?;
+    policy.find(&identity, &issuer).ok_or(Error::Unlisted { identity, issuer })
+}
+
+fn claimed_identity(bundle: &Bundle) -> Result<(String, String), Error> {
     let certificate = bundle.signing_certificate();
     let certificate = certificate
         .ok_or_else(|| Error::Unsupported("a bundle without a certificate here".to_owned()))?;
     let claims = parse_certificate_info(certificate).map_err(|e| malformed("certificate", e))?;
     let identity = claims.identity.map(|i| i.as_str().to_owned()).unwrap_or_default();
-    let issuer = claims.issuer.unwrap_or_default();
-    policy.find(&identity, &issuer).ok_or(Error::Unlisted { identity, issuer })
+    Ok((identity, claims.issuer.unwrap_or_default()))
 }
 
 /// A certificate's DER, identity and issuer, from PEM. Claims only: nothing has vouched for them.

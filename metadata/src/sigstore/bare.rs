@@ -91,7 +91,7 @@ pub fn from_bundle(bundle: &[u8]) -> Result<Envelope, Error> {
     Ok(envelope)
 }
 
-fn only(envelope: &Envelope) -> Result<&EnvelopeSignature, Error> {
+pub(super) fn only(envelope: &Envelope) -> Result<&EnvelopeSignature, Error> {
     if envelope.payload_type != IN_TOTO {
         return Err(BadEnvelope::OtherType(envelope.payload_type.clone()).into());
     }

@@ -48,7 +48,9 @@ pub enum Error {
     #[error("the bundle does not verify")]
     Refused(#[source] Cause),
     /// The bundle has evidence that only a trusted root can judge, and none was given.
-    #[error("the bundle has log entries or timestamps, but no trusted root is there to judge them")]
+    #[error(
+        "the bundle has a certificate, log entries or timestamps, but no trusted root is there to judge them"
+    )]
     NoTrustedRoot,
     /// The signed statement is malformed or about something else.
     #[error(transparent)]

@@ -1,14 +1,14 @@
 //! Signing without a key of one's own: a certificate for an identity, for minutes, and a log entry that outlives it.
 //!
 //! ```text
-//! Wish ──POST fulcio──▶ Certified ──sign──▶ Signed ──POST rekor──▶ a bundle that verifies
+//! Wish ──POST fulcio──▶ Certified ──sign──▶ Signed ──POST timestamp──▶ Signed ──POST rekor──▶ a bundle that verifies
 //! ```
 //!
 //! Pure, like all of this library: the caller makes a key pair that it throws away afterwards, signs with it, and
-//! carries two requests to the instance that its configuration names. Why not `sigstore-sign`? It brings an
+//! carries the requests to the instance that its configuration names. Why not `sigstore-sign`? It brings an
 //! asynchronous HTTP client, and holds the secret key and the network in one place.
 //!
-//! Spoken: Fulcio v2, and Rekor v1 with entries `dsse` 0.0.1. Rekor v2, which needs a timestamp authority, is not there.
+//! Spoken: Fulcio v2; for the rest see [`Signed`].
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -16,11 +16,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::adapter::{By, TrustedRoot, certificate_claims, verify_artifact};
-use super::{Artifact, Error, MEDIA_TYPE, Policy, Signer, limit, within};
-use crate::attestation::{bind, claimed_signer};
-use crate::dsse::{IN_TOTO, pae};
-use crate::{PublicKey, Release, Sha256};
+use super::adapter::certificate_claims;
+use super::log::{Signed, Verifier};
+use super::{Error, Signer, limit, within};
+use crate::attestation::{claimed_signer, signer_pointer};
+use crate::statement::UNSIGNED;
+use crate::{PublicKey, Release};
 
 /// A request to a service: JSON to be posted, below the address of the service.
 #[derive(Clone)]
@@ -113,7 +114,29 @@ impl Certified {
         &self.signer
     }
 
-    /// Takes an in-toto statement, and the signature that the fresh key made over its [`pae`].
+    /// The statement in the name of the certificate: one that is by nobody yet ([`UNSIGNED`]) gets the name.
+    ///
+    /// # Errors
+    /// It is no statement of a known type, or speaks for another.
+    pub fn in_own_name(&self, statement: &[u8]) -> Result<Vec<u8>, Error> {
+        let (named, signed) = (claimed_signer(statement)?, self.signer.name());
+        if named == signed {
+            return Ok(statement.to_vec());
+        }
+        if named != UNSIGNED {
+            return Err(Error::SpeaksForAnother { named, signed });
+        }
+        let mut value: Value = read("statement", statement, limit::BUNDLE)?;
+        let kind = value.get("predicateType").and_then(Value::as_str).unwrap_or_default();
+        let pointer = format!("/predicate{}", signer_pointer(kind)?);
+        if let Some(name) = value.pointer_mut(&pointer) {
+            *name = signed.into();
+        }
+        Ok(value.to_string().into_bytes())
+    }
+
+    /// Takes an in-toto statement, and the signature that the fresh key made over its [`pae`](crate::dsse::pae).
+    /// Without a `release` to hold it against, the statement must make sense in itself.
     ///
     /// # Errors
     /// The fresh key did not sign it, or it is not about `release` or speaks for another.
@@ -121,125 +144,29 @@ impl Certified {
         self,
         payload: &[u8],
         signature: &[u8],
-        release: &Release,
+        release: Option<&Release>,
     ) -> Result<Signed, Error> {
-        self.key
-            .verify(&pae(IN_TOTO, payload), signature)
-            .map_err(|cause| Error::Refused(cause.into()))?;
-        bind(payload, release)?;
         let (named, signed) = (claimed_signer(payload)?, self.signer.name());
         if named != signed {
             return Err(Error::SpeaksForAnother { named, signed });
         }
-        let envelope = json!({
-            "payload": STANDARD.encode(payload),
-            "payloadType": IN_TOTO,
-            "signatures": [{ "sig": STANDARD.encode(signature) }],
-        });
-        Ok(Signed { certified: self, envelope, artifact: release.artifact.sha256 })
+        let Self { der, pem, signer, key } = self;
+        let by = Verifier::Certificate { der, pem, signer };
+        Signed::new(by, &key, payload, signature, release)
     }
 }
 
-/// A signature that is in no log yet: worth nothing as soon as the certificate has expired.
-pub struct Signed {
-    certified: Certified,
-    envelope: Value,
-    artifact: Sha256,
-}
-
-impl Signed {
-    /// What to post to Rekor.
-    pub fn request(&self) -> Post {
-        let body = json!({
-            "apiVersion": "0.0.1",
-            "kind": "dsse",
-            "spec": { "proposedContent": {
-                "envelope": self.envelope.to_string(),
-                "verifiers": [STANDARD.encode(&self.certified.pem)],
-            } },
-        });
-        Post { path: "api/v1/log/entries", body: body.to_string().into_bytes() }
-    }
-
-    /// Takes Rekor's answer: the bundle, once all of it has verified with `root`.
-    ///
-    /// # Errors
-    /// Not an answer of Rekor v1, or certificate, SCT or log entry do not verify.
-    pub fn logged(self, answer: &[u8], root: &TrustedRoot) -> Result<Vec<u8>, Error> {
-        let entry = log_entry(answer)?;
-        let bundle = json!({
-            "mediaType": MEDIA_TYPE,
-            "verificationMaterial": {
-                "certificate": { "rawBytes": STANDARD.encode(&self.certified.der) },
-                "tlogEntries": [entry],
-            },
-            "dsseEnvelope": self.envelope,
-        });
-        let bundle = bundle.to_string().into_bytes();
-        let policy = Policy::new(vec![self.certified.signer])?;
-        verify_artifact(&bundle, Artifact::Digest(self.artifact), By::Anyone(&policy), root)?;
-        Ok(bundle)
-    }
-}
-
-/// Rekor's answer in the words of a bundle: digests in base64 instead of hexadecimal, integers as strings.
-fn log_entry(answer: &[u8]) -> Result<Value, Error> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Entry {
-        body: String,
-        integrated_time: i64,
-        #[serde(rename = "logID")]
-        log_id: String,
-        log_index: u64,
-        verification: Verification,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Verification {
-        inclusion_proof: Proof,
-        signed_entry_timestamp: String,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Proof {
-        checkpoint: String,
-        hashes: Vec<String>,
-        log_index: u64,
-        root_hash: String,
-        tree_size: u64,
-    }
-    let what = "answer of Rekor";
-    let answer: std::collections::BTreeMap<String, Entry> = read(what, answer, limit::ANSWER)?;
-    let mut entries = answer.into_values();
-    let (Some(entry), None) = (entries.next(), entries.next()) else {
-        return Err(Error::Unsupported("an answer of Rekor without exactly one entry".into()));
-    };
-    let base64 = |digits: &String| {
-        hex::decode(digits).map(|raw| STANDARD.encode(raw)).map_err(|e| malformed(what, e))
-    };
-    let Verification { inclusion_proof: proof, signed_entry_timestamp } = entry.verification;
-    Ok(json!({
-        "logIndex": entry.log_index.to_string(),
-        "logId": { "keyId": base64(&entry.log_id)? },
-        "kindVersion": { "kind": "dsse", "version": "0.0.1" },
-        "integratedTime": entry.integrated_time.to_string(),
-        "inclusionPromise": { "signedEntryTimestamp": signed_entry_timestamp },
-        "inclusionProof": {
-            "logIndex": proof.log_index.to_string(),
-            "rootHash": base64(&proof.root_hash)?,
-            "treeSize": proof.tree_size.to_string(),
-            "hashes": proof.hashes.iter().map(base64).collect::<Result<Vec<_>, _>>()?,
-            "checkpoint": { "envelope": proof.checkpoint },
-        },
-        "canonicalizedBody": entry.body,
-    }))
-}
-
-fn read<T: DeserializeOwned>(what: &'static str, bytes: &[u8], limit: u64) -> Result<T, Error> {
+pub(super) fn read<T: DeserializeOwned>(
+    what: &'static str,
+    bytes: &[u8],
+    limit: u64,
+) -> Result<T, Error> {
     serde_json::from_slice(within(what, bytes, limit)?).map_err(|e| malformed(what, e))
 }
 
-fn malformed(what: &'static str, cause: impl std::error::Error + Send + Sync + 'static) -> Error {
+pub(super) fn malformed(
+    what: &'static str,
+    cause: impl std::error::Error + Send + Sync + 'static,
+) -> Error {
     Error::Malformed { what, cause: Box::new(cause) }
 }

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! The trusted root is an argument, as bytes: it travels as a TUF target, and a node asks no service of Sigstore for
-//! anything. A private instance is another `trusted_root.json`, nothing more. [`Wish`] begins a keyless signature.
+//! anything. A private instance is another `trusted_root.json`, nothing more. [`Wish`] begins a keyless signature,
+//! [`Signed::with_key`] enters a managed key's in a log.
 //!
 //! Not there, and refused by name: bundles older than v0.3 for statements, several signatures in one envelope,
 //! predicates other than our own provenance and verdicts, identities by pattern, keys that are neither P-256 nor
@@ -18,15 +19,20 @@ mod adapter;
 mod bare;
 mod error;
 mod keyless;
+mod log;
 mod policy;
+mod stamp;
 mod statement;
 
 pub use adapter::{Artifact, By, SignedBy, TrustedRoot, VerifiedSignature, verify_artifact};
 pub use bare::{from_bundle, to_bundle};
 pub use error::Error;
-pub use keyless::{Certified, Post, Signed, Wish};
+pub use keyless::{Certified, Post, Wish};
+pub use log::{Rekor, Signed};
 pub use policy::{Policy, Signer};
-pub use statement::{VerifiedStatement, claimed_path, verify_key_signed, verify_keyless};
+pub use statement::{
+    VerifiedStatement, claimed_path, verify_by_anyone, verify_key_signed, verify_keyless,
+};
 
 /// The media type of the bundles that we write.
 pub const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
@@ -36,7 +42,7 @@ pub mod limit {
     /// A bundle, in bytes.
     pub const BUNDLE: u64 = crate::layout::limit::ATTESTATION;
     /// A `trusted_root.json`, in bytes.
-    pub const TRUSTED_ROOT: u64 = 1 << 20;
+    pub const TRUSTED_ROOT: u64 = crate::trusted_root::MAX;
     /// An answer of a certificate authority or log, or an identity token, in bytes.
     pub const ANSWER: u64 = 256 << 10;
     /// A policy, in bytes.

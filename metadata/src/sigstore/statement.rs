@@ -94,6 +94,26 @@ pub fn verify_keyless(
     Ok(VerifiedStatement { by, times, logged: true, says })
 }
 
+/// Verifies a statement about `release` by whoever signed it: a certificate's identity, or the key that it names.
+///
+/// It proves who that was, and nothing about what their word is worth: that is for the caller to judge. As everywhere,
+/// a certificate needs a `root`.
+///
+/// # Errors
+/// As [`verify_keyless`] and [`verify_key_signed`].
+pub fn verify_by_anyone(
+    bundle: &[u8],
+    release: &Release,
+    root: Option<&TrustedRoot>,
+) -> Result<VerifiedStatement, Error> {
+    let read = Unverified::parse(bundle)?;
+    if read.is_key_signed() {
+        return verify_key_signed(bundle, release, root);
+    }
+    let policy = Policy::new(vec![read.claimed_signer()?])?;
+    verify_keyless(bundle, release, &policy, root.ok_or(Error::NoTrustedRoot)?)
+}
+
 /// Verifies a key-signed statement about `release` with the key that it names itself, as
 /// [`attestation::verify`](crate::attestation::verify) does: whether that key is anybody's is for the caller to judge.
 ///

@@ -6,6 +6,12 @@
 #[path = "../common/key.rs"]
 mod key;
 
+#[path = "../sigstore/der.rs"]
+mod der;
+#[expect(dead_code, reason = "shared with other tests, which need more of it")]
+#[path = "../sigstore/instance.rs"]
+mod instance;
+
 mod at_once;
 mod bins;
 mod grounds;
@@ -21,3 +27,4 @@ mod site;
 mod store;
 mod store_steps;
 mod strangers;
+mod trusted_root;

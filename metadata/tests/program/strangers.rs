@@ -26,12 +26,15 @@ fn target(version: &str) -> String {
 }
 
 pub(crate) fn python_tuf_reads(site: &Site, version: &str) {
+    looks_up(site, &target(version));
+}
+
+fn looks_up(site: &Site, path: &str) {
     let python = std::env::var("TUF_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/python_tuf.py");
-    let path = target(version);
     let output = Command::new(&python)
         .arg(script)
-        .args(["lookup", "REPO/public", &path])
+        .args(["lookup", "REPO/public", path])
         .current_dir(site.dir.path())
         .output()
         .map_err(|error| format!("cannot run {python}: {error}"))
@@ -43,7 +46,7 @@ pub(crate) fn python_tuf_reads(site: &Site, version: &str) {
          tuf and securesystemslib[crypto]"
     );
     assert!(output.status.success(), "{errors}");
-    assert!(String::from_utf8_lossy(&output.stdout).contains(&path));
+    assert!(String::from_utf8_lossy(&output.stdout).contains(path));
 }
 
 #[test]
@@ -79,4 +82,16 @@ fn python_tuf_reads_our_hash_bins() {
     for version in ["1.0.0", "1.1.0", "1.2.0"] {
         python_tuf_reads(&site, version);
     }
+}
+
+#[test]
+fn python_tuf_reads_a_trusted_root_of_the_top_level_role() {
+    let site = Site::released();
+    std::fs::write(site.path("root.json"), crate::instance::Instance::new().trusted_root())
+        .unwrap();
+    let run = site.run(&["trusted-root", "--repo", "REPO", "root.json"]);
+    site.sign(run.json["draft"].as_str().unwrap(), &[1, 2]);
+    assert_eq!(site.publish(9).code, 0);
+    looks_up(&site, "trusted_root.json");
+    reads(&site, "1.0.0");
 }

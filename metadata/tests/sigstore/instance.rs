@@ -1,7 +1,8 @@
-//! A private Sigstore instance in memory: certificate authority, certificate transparency log, Rekor v1.
+//! A private Sigstore instance in memory: certificate authority, certificate transparency log, Rekor v1 and v2,
+//! timestamp authority.
 //!
-//! It signs what real services would sign, with keys made for the test. Written from RFC 5280, RFC 6962 and Rekor's
-//! documentation, not from the library under test.
+//! It signs what real services would sign, with keys made for the test. Written from RFC 3161, 5280, 5652, 6962 and
+//! Rekor's documentation, not from the library under test.
 
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
@@ -14,7 +15,7 @@ use countersign_metadata::{PublicKey, Sha256};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::der::{der, extension, id, oid, seq};
+use super::der::{der, extension, id, oid, seq};
 
 /// When everything was signed: 2026-01-01T12:00:00Z.
 pub(crate) const SIGNED_AT: i64 = 1_767_268_800;
@@ -46,15 +47,38 @@ pub(crate) struct Instance {
     authority: Pair,
     certificates: Pair,
     rekor: Pair,
+    clock: Pair,
 }
 
 impl Instance {
     pub(crate) fn new() -> Self {
-        Self { authority: Pair::new(), certificates: Pair::new(), rekor: Pair::new() }
+        let [authority, certificates, rekor, clock] = [(); 4].map(|()| Pair::new());
+        Self { authority, certificates, rekor, clock }
     }
 
     /// Its `trusted_root.json`.
     pub(crate) fn trusted_root(&self) -> Vec<u8> {
+        self.trusted_root_until(None)
+    }
+
+    /// Its `trusted_root.json`, all keys of which were good until then.
+    pub(crate) fn trusted_root_until(&self, end: Option<&str>) -> Vec<u8> {
+        let mut good = json!({ "start": "2025-01-01T00:00:00Z" });
+        if let Some(end) = end {
+            good["end"] = end.into();
+        }
+        let authority = |name: &str, certificates: &[Vec<u8>]| {
+            let certificates: Vec<_> = certificates
+                .iter()
+                .map(|der| json!({ "rawBytes": STANDARD.encode(der) }))
+                .collect();
+            json!({
+                "subject": { "organization": "example", "commonName": name },
+                "uri": format!("https://{name}.example"),
+                "certChain": { "certificates": certificates },
+                "validFor": good,
+            })
+        };
         let log = |pair: &Pair| {
             let spki = pair.spki();
             json!({
@@ -63,7 +87,7 @@ impl Instance {
                 "publicKey": {
                     "rawBytes": STANDARD.encode(&spki),
                     "keyDetails": "PKIX_ECDSA_P256_SHA_256",
-                    "validFor": { "start": "2025-01-01T00:00:00Z" },
+                    "validFor": good,
                 },
                 "logId": { "keyId": STANDARD.encode(Sha256::of(&spki).as_bytes()) },
             })
@@ -71,14 +95,9 @@ impl Instance {
         let root = json!({
             "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
             "tlogs": [log(&self.rekor)],
-            "certificateAuthorities": [{
-                "subject": { "organization": "example", "commonName": "authority" },
-                "uri": "https://authority.example",
-                "certChain": { "certificates": [{ "rawBytes": STANDARD.encode(self.root_certificate()) }] },
-                "validFor": { "start": "2025-01-01T00:00:00Z" },
-            }],
+            "certificateAuthorities": [authority("authority", &[self.root_certificate()])],
             "ctlogs": [log(&self.certificates)],
-            "timestampAuthorities": [],
+            "timestampAuthorities": [authority("clock", &[self.clock_certificate(), self.root_certificate()])],
         });
         serde_json::to_vec(&root).unwrap()
     }
@@ -160,6 +179,67 @@ impl Instance {
         } })
     }
 
+    /// Rekor v2's answer to `request`.
+    pub(crate) fn rekor_v2(&self, request: &[u8]) -> Value {
+        let request: Value = serde_json::from_slice(request).unwrap();
+        let asked = &request["hashedRekordRequestV002"];
+        assert_eq!(asked["signature"]["verifier"]["keyDetails"], "PKIX_ECDSA_P256_SHA_256");
+        let body = json!({
+            "apiVersion": "0.0.2",
+            "kind": "hashedrekord",
+            "spec": { "hashedRekordV002": {
+                "data": { "algorithm": "SHA2_256", "digest": asked["digest"] },
+                "signature": asked["signature"],
+            } },
+        });
+        let logged = self.log_leaf(&serde_json::to_vec(&body).unwrap());
+        json!({
+            "logIndex": "0",
+            "logId": { "keyId": STANDARD.encode(logged.log.as_bytes()) },
+            "kindVersion": { "kind": "hashedrekord", "version": "0.0.2" },
+            "integratedTime": "0",
+            "inclusionPromise": null,
+            "inclusionProof": {
+                "logIndex": "0", "rootHash": STANDARD.encode(logged.root.as_bytes()),
+                "treeSize": "1", "hashes": [],
+                "checkpoint": { "envelope": logged.checkpoint },
+            },
+            "canonicalizedBody": logged.body,
+        })
+    }
+
+    /// The timestamp authority's answer to `query` (RFC 3161, sections 2.4.1 and 2.4.2).
+    pub(crate) fn stamp(&self, query: &[u8]) -> Vec<u8> {
+        assert_eq!((query.len(), &query[..7]), (59, &[0x30, 0x39, 2, 1, 1, 0x30, 0x31][..]));
+        let sha256 = seq(&[&oid(id::SHA256)]);
+        let time = der(0x18, &[b"20260101120000Z"]);
+        let info =
+            seq(&[&der(2, &[&[1]]), &oid(&[0x2a, 3, 4]), &query[5..56], &der(2, &[&[1]]), &time]);
+        // RFC 5652, section 5.4: signed as a SET, sent as [0].
+        let attributes = [
+            seq(&[&oid(id::CONTENT_TYPE), &der(0x31, &[&oid(id::TST_INFO)])]),
+            seq(&[
+                &oid(id::MESSAGE_DIGEST),
+                &der(0x31, &[&der(4, &[Sha256::of(&info).as_bytes()])]),
+            ]),
+        ]
+        .concat();
+        let signature = self.clock.sign(&der(0x31, &[&attributes]));
+        let signer = seq(&[
+            &der(2, &[&[1]]),
+            &seq(&[&name(), &der(2, &[&[1]])]),
+            &sha256,
+            &der(0xa0, &[&attributes]),
+            &seq(&[&oid(id::ECDSA_SHA256)]),
+            &der(4, &[&signature]),
+        ]);
+        let content = seq(&[&oid(id::TST_INFO), &der(0xa0, &[&der(4, &[&info])])]);
+        let data =
+            seq(&[&der(2, &[&[3]]), &der(0x31, &[&sha256]), &content, &der(0x31, &[&signer])]);
+        let token = seq(&[&oid(id::SIGNED_DATA), &der(0xa0, &[&data])]);
+        seq(&[&seq(&[&der(2, &[&[0]])]), &token])
+    }
+
     /// An entry as a bundle tells it.
     fn entry(&self, payload: &[u8], signature: &str, verifier: &str) -> Value {
         let logged = self.log(payload, signature, verifier);
@@ -190,14 +270,18 @@ impl Instance {
                 "signatures": [{ "signature": signature, "verifier": STANDARD.encode(verifier) }],
             },
         });
-        let leaf = serde_json::to_vec(&body).unwrap();
-        let (body, log) = (STANDARD.encode(&leaf), Sha256::of(&self.rekor.spki()));
+        self.log_leaf(&serde_json::to_vec(&body).unwrap())
+    }
+
+    /// Logs whatever this is, as the only leaf of the log.
+    fn log_leaf(&self, leaf: &[u8]) -> Logged {
+        let (body, log) = (STANDARD.encode(leaf), Sha256::of(&self.rekor.spki()));
         // Members in the order of canonical JSON.
         let promised =
             json!({ "body": body, "integratedTime": SIGNED_AT, "logID": log, "logIndex": 0 });
         let promise = self.rekor.sign(&serde_json::to_vec(&promised).unwrap());
         // RFC 6962, section 2.1: the tree of one leaf.
-        let root = Sha256::of(&[&[0], leaf.as_slice()].concat());
+        let root = Sha256::of(&[&[0], leaf].concat());
         let note = format!("log.example\n1\n{}\n", STANDARD.encode(root.as_bytes()));
         let signed = [&log.as_bytes()[..4], &self.rekor.sign(note.as_bytes())].concat();
         let checkpoint = format!("{note}\n\u{2014} log.example {}\n", STANDARD.encode(signed));
@@ -217,6 +301,20 @@ impl Instance {
         let validity = [utc("250101000000Z"), utc("350101000000Z")].concat();
         let body = certificate_body(&validity, &name(), &self.authority.spki(), &extensions);
         certificate(&body, &self.authority)
+    }
+
+    fn clock_certificate(&self) -> Vec<u8> {
+        let spki = self.clock.spki();
+        let authority = der(0x80, &[&key_identifier(&self.authority.spki())]);
+        let extensions = [
+            extension(id::KEY_USAGE, true, &der(3, &[&[7, 0x80]])),
+            extension(id::EXTENDED_KEY_USAGE, true, &seq(&[&oid(id::TIME_STAMPING)])),
+            extension(id::SUBJECT_KEY, false, &der(4, &[&key_identifier(&spki)])),
+            extension(id::AUTHORITY_KEY, false, &seq(&[&authority])),
+        ]
+        .concat();
+        let validity = [utc("250101000000Z"), utc("350101000000Z")].concat();
+        certificate(&certificate_body(&validity, &seq(&[]), &spki, &extensions), &self.authority)
     }
 
     /// A short-lived certificate with its SCT.

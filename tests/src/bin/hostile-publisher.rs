@@ -90,6 +90,7 @@ impl Forger<'_> {
                 delegator: None,
                 targets: None,
                 published: None,
+                trusted_root: None,
             },
         };
         let mut words = self.signer.split_whitespace();

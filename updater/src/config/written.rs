@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use countersign_metadata::Platform;
+use countersign_metadata::sigstore::{self, Signer};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeTable, Deserializer};
@@ -46,7 +47,16 @@ struct WrittenPolicy {
     reproducers: usize,
     rebuilt: Rebuilt,
     rebuilders: Vec<Spanned<String>>,
+    identities: Vec<WrittenIdentity>,
     skip: Vec<Spanned<String>>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct WrittenIdentity {
+    label: String,
+    identity: Spanned<String>,
+    issuer: String,
 }
 
 #[derive(Default, Deserialize, Serialize)]
@@ -222,6 +232,7 @@ impl Merged {
                 reproducers: self.policy.reproducers,
                 rebuilt: self.policy.rebuilt,
                 rebuilders: source.list("policy.rebuilders", &self.policy.rebuilders)?,
+                identities: identities(source, self.policy.identities)?,
                 skip: source.list("policy.skip", &self.policy.skip)?,
             },
             shadow: Shadow {
@@ -248,6 +259,22 @@ impl Merged {
             },
         })
     }
+}
+
+/// One after the other, so that the line of the one that cannot be used is told.
+fn identities(
+    source: &Source<'_>,
+    written: Vec<WrittenIdentity>,
+) -> Result<Vec<Signer>, ConfigError> {
+    let mut signers = Vec::new();
+    for WrittenIdentity { label, identity, issuer } in written {
+        let place = identity.span();
+        signers.push(Signer { label, identity: identity.into_inner(), issuer });
+        if let Err(error) = sigstore::Policy::new(signers.clone()) {
+            return Err(source.line(place, format!("policy.identities: {error}")));
+        }
+    }
+    Ok(signers)
 }
 
 fn absolute(text: &str) -> Result<PathBuf, String> {

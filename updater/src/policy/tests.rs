@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::fixture::{PRODUCT, Person, Repository};
 use crate::generation::Launch;
+use countersign_metadata::PublicKey;
 
 const NODE: [(&str, &str); 1] = [("bin/node*", "x")];
 
@@ -194,7 +195,7 @@ fn strangers_keys_do_not_count_as_rebuilders() {
     let (alice, stranger) = (Person::new(2, "alice").key, Person::new(9, "stranger").key);
     let reproduced = BTreeMap::from([(
         artifact,
-        Reproduced { by: BTreeSet::from([alice, stranger]), ..Reproduced::default() },
+        Reproduced { by: BTreeSet::from([alice.into(), stranger.into()]), ..Reproduced::default() },
     )]);
     let facts =
         Facts { running: None, known_bad: &BTreeMap::new(), reproduced: &reproduced, only: None };
@@ -212,7 +213,7 @@ fn a_policy_may_ask_that_signatures_rest_on_rebuilds() {
     let releases = repository.releases();
     let alice = Person::new(2, "alice").key;
     let taken = |policy: &str, keyholders: &[PublicKey]| {
-        let by = BTreeSet::from([alice, Person::new(9, "stranger").key]);
+        let by = BTreeSet::from([alice.into(), Person::new(9, "stranger").key.into()]);
         let keyholders = keyholders.iter().copied().collect();
         let reproduced = BTreeMap::from([(artifact, Reproduced { by, keyholders })]);
         let known_bad = BTreeMap::new();

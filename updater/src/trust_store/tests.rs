@@ -1,5 +1,7 @@
 //! Several mirrors, roll-backs, and roots of others.
 
+mod keyless;
+
 use super::*;
 use crate::fixture::{PRODUCT, Person, Repository as Fixture};
 use countersign_metadata::release::target_path;
@@ -122,8 +124,12 @@ fn a_verdict_that_was_verified_once_counts_after_the_mirror_hides_it() {
     refresh(&home, &config, Timestamp::now()).unwrap();
     fs::remove_file(fixture.dir.path().join(layout::attestation_index(&artifact))).unwrap();
     let found = refresh(&home, &config, Timestamp::now()).unwrap();
-    assert_eq!(found.reproduced[&artifact].by, BTreeSet::from([alice]), "strangers are not kept");
-    let kept = kept_reproducers(&home, &found.releases).unwrap();
+    assert_eq!(
+        found.reproduced[&artifact].by,
+        BTreeSet::from([alice.into()]),
+        "strangers are not kept"
+    );
+    let kept = kept_reproducers(&home, &found.releases, Timestamp::now()).unwrap();
     assert_eq!(kept, found.reproduced);
 
     // What is kept is verified again: a forged file counts for nothing.
@@ -152,7 +158,7 @@ fn whose_signature_rests_on_a_rebuild_is_known_offline_and_one_rebuild_stands_fo
     let config = Config::from_text(&text, home.config_file()).unwrap();
     let keyholders = || {
         let found = refresh(&home, &config, Timestamp::now()).unwrap();
-        let kept = kept_reproducers(&home, &found.releases).unwrap();
+        let kept = kept_reproducers(&home, &found.releases, Timestamp::now()).unwrap();
         let offline = kept[&artifact].keyholders.clone();
         assert_eq!(found.reproduced[&artifact].keyholders, offline);
         offline

@@ -1,19 +1,23 @@
-//! `NODE/trust/SHA256.verdicts`: envelopes with rebuilders' verdicts about an artifact, which were verified once and are
+//! `NODE/trust/SHA256.verdicts`: envelopes and bundles with rebuilders' verdicts about an artifact, which were verified once and are
 //! verified again whenever they count. A mirror that hides them later changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use countersign_metadata::layout::limit;
+use countersign_metadata::sigstore::TrustedRoot;
 use countersign_metadata::trust::{Releases, VerifiedTarget};
 use countersign_metadata::{PublicKey, Release, Sha256};
+use jiff::Timestamp;
 
+use super::{Offline, TrustStoreError, instance, load};
 use crate::durable::{self, DiskError, OnDisk};
+use crate::rebuilder::Rebuilder;
 use crate::verify::Reproduced;
 use crate::{Config, Home, policy, verify};
 
 /// Longest file of kept verdicts, in bytes: as many as a mirror may have, each escaped as a JSON string.
-const MAX_VERDICTS: u64 = 2 * limit::ATTESTATIONS as u64 * limit::ATTESTATION;
+const MAX_VERDICTS: u64 = 4 * limit::ATTESTATIONS as u64 * limit::ATTESTATION;
 
 /// Who reproduced a release, by what was kept and by what has come now; keeps the verdicts that count.
 pub(super) fn counted(
@@ -21,19 +25,20 @@ pub(super) fn counted(
     config: &Config,
     target: &VerifiedTarget,
     come: Vec<Vec<u8>>,
+    root: Option<&TrustedRoot>,
 ) -> Result<Reproduced, DiskError> {
     let path = kept_verdicts(home, target.release());
     let kept = read_verdicts(&path)?;
     let all: Vec<Vec<u8>> = kept.iter().cloned().map(String::into_bytes).chain(come).collect();
-    let (verdicts, envelopes) = verify::believe(&all, target.release());
-    // Anybody can make keys: strangers' verdicts could fill the disk.
+    let (verdicts, envelopes) = verify::believe(&all, target.release(), root);
+    // Anybody can make keys, and get certificates: strangers' verdicts could fill the disk.
     let signers = signers(target);
     let vouched = verdicts.vouched_by(&signers);
     let roster = policy::roster(config, target);
     // Whatever verifies is JSON, and so it is text.
     let counting: Vec<_> = envelopes
         .iter()
-        .filter(|(by, _)| roster.contains(by) || vouched.contains(by))
+        .filter(|(by, _)| roster.contains(by) || is_vouched(by, &vouched))
         .map(|(_, bytes)| String::from_utf8_lossy(bytes))
         .collect();
     if counting != kept {
@@ -43,6 +48,10 @@ pub(super) fn counted(
     Ok(verdicts.reproduced(&signers))
 }
 
+fn is_vouched(by: &Rebuilder, vouched: &BTreeSet<PublicKey>) -> bool {
+    matches!(by, Rebuilder::Key(key) if vouched.contains(key))
+}
+
 fn signers(target: &VerifiedTarget) -> BTreeSet<PublicKey> {
     target.signers().iter().map(|signer| *signer.key()).collect()
 }
@@ -50,17 +59,21 @@ fn signers(target: &VerifiedTarget) -> BTreeSet<PublicKey> {
 /// Who reproduced which release, by what was kept, without asking anybody.
 ///
 /// # Errors
-/// The disk fails.
+/// The disk fails, or nothing was kept that still is good.
 pub fn kept_reproducers(
     home: &Home,
     releases: &Releases,
-) -> Result<BTreeMap<Sha256, Reproduced>, DiskError> {
+    now: Timestamp,
+) -> Result<BTreeMap<Sha256, Reproduced>, TrustStoreError> {
+    let root = instance::trusted_root(home, &mut load(home, now)?, now, &mut Offline)?;
+    // Without a kept one no bundle counts, which is all that this machine knows.
+    let root = root.unwrap_or_default();
     let mut reproduced = BTreeMap::new();
     for target in &releases.verified {
         let release = target.release();
         let kept = read_verdicts(&kept_verdicts(home, release))?;
         let kept: Vec<_> = kept.into_iter().map(String::into_bytes).collect();
-        let (verdicts, _) = verify::believe(&kept, release);
+        let (verdicts, _) = verify::believe(&kept, release, root.as_ref());
         reproduced.insert(release.artifact.sha256, verdicts.reproduced(&signers(target)));
     }
     Ok(reproduced)

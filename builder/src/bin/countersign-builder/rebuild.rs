@@ -8,7 +8,7 @@ use countersign_builder::http::Repository;
 use countersign_builder::rebuild::{Published, Rebuilt, judge};
 use countersign_console::{Exit, Failure, Hint, Out, Progress};
 use countersign_metadata::layout::limit;
-use countersign_metadata::statement::{Outcome, verdict};
+use countersign_metadata::statement::{Outcome, unsigned_verdict, verdict};
 use countersign_metadata::trust::Trust;
 use countersign_metadata::{Platform, Product, Version};
 use jiff::Timestamp;
@@ -61,6 +61,9 @@ pub(super) struct Args {
     stores: Stores,
     #[command(flatten)]
     signing: Signing,
+    /// Write the verdict by nobody yet: `countersign-keyless sign` gives it the name of its certificate
+    #[arg(long, conflicts_with_all = ["identity", "identity_file", "signer"])]
+    keyless: bool,
     /// Keep a failed build's tree as OUTPUT/kept.tar
     #[arg(long)]
     keep: bool,
@@ -106,10 +109,14 @@ impl Args {
             _ => None,
         };
         let mut written = Vec::new();
-        if let Some(identity) = &identity {
+        if identity.is_some() || self.keyless {
             let Rebuilt { outcome, environment, .. } = &rebuilt;
-            let statement =
-                verdict(release, identity, Timestamp::now(), environment.clone(), outcome.clone());
+            let (now, environment, outcome) =
+                (Timestamp::now(), environment.clone(), outcome.clone());
+            let statement = match &identity {
+                Some(identity) => verdict(release, identity, now, environment, outcome),
+                None => unsigned_verdict(release, now, environment, outcome),
+            };
             written = self.signing.write(&statement, &self.output, "verdict")?;
         }
         drop(progress);
@@ -118,7 +125,7 @@ impl Args {
         if let Some(path) = written.last() {
             out.say(format!("the verdict is {}", path.display()));
         } else {
-            out.say("no verdict was written: it needs to say who it is by (--identity-file)");
+            out.say("no verdict was written: it needs to say who it is by (--identity-file, or --keyless)");
         }
         out.json(&json!({
             "product": release.product,

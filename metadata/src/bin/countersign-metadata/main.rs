@@ -23,6 +23,7 @@ mod signer;
 mod status;
 mod store;
 mod tell;
+mod trusted_root;
 mod when;
 
 use std::process::ExitCode;
@@ -50,6 +51,9 @@ Examples:
   A keyholder leaves, another joins; nodes must leave a bad version
     countersign-metadata rotate --repo REPO --remove carol --add dave=dave.pub
     countersign-metadata revoke --repo REPO --product demo --version 1.2.0
+  Let nodes verify keyless (Sigstore) statements, then publish one
+    countersign-metadata trusted-root --repo REPO trusted_root.json
+    countersign-metadata attest --repo REPO verdict.sigstore.json
   From cron: re-sign before it expires, and complain early
     countersign-metadata refresh --repo REPO --signer '…'
     countersign-metadata check --repo REPO --within 30d
@@ -77,6 +81,7 @@ enum Verb {
     Revoke(revoke::Args),
     Check(check::Args),
     Attest(attest::Args),
+    TrustedRoot(trusted_root::Args),
     Serve(serve::Args),
     #[command(flatten)]
     Extras(Extras),
@@ -99,6 +104,7 @@ fn dispatch(program: Program) -> Result<Exit, Failure> {
         Verb::Revoke(args) => args.run(out),
         Verb::Check(args) => args.run(out),
         Verb::Attest(args) => args.run(out),
+        Verb::TrustedRoot(args) => args.run(out),
         Verb::Serve(args) => args.run(out),
         Verb::Extras(extras) => extras.print::<Program>(),
     }

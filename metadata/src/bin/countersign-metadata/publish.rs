@@ -8,6 +8,7 @@ use countersign_metadata::authoring::{
 };
 use countersign_metadata::layout::{self, limit};
 use countersign_metadata::release::Blob;
+use countersign_metadata::trusted_root::TARGET;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -158,6 +159,9 @@ fn put_targets(
         for (path, served) in part.served() {
             let name = path.rsplit_once('/').map_or(path.as_str(), |(_, name)| name);
             put(dir.dir.join(name), layout::target(&path, &served.sha256), served)?;
+        }
+        if let Some(root) = part.trusted_root() {
+            put(dir.dir.join(TARGET), layout::target(TARGET, &root.sha256), root)?;
         }
     }
     Ok(())

@@ -157,7 +157,26 @@ impl Repository {
 
     /// Adds an envelope about an artifact: the envelope first, then the index that names it.
     pub(crate) fn attest(&self, artifact: &Sha256, envelope: &[u8]) -> Result<Sha256, Failure> {
-        let digest = Sha256::of(envelope);
+        self.list(artifact, envelope, layout::attestation, |index| &mut index.envelopes)
+    }
+
+    /// Adds a Sigstore bundle about an artifact, in the same way.
+    pub(crate) fn attest_bundle(
+        &self,
+        artifact: &Sha256,
+        bundle: &[u8],
+    ) -> Result<Sha256, Failure> {
+        self.list(artifact, bundle, layout::bundle, |index| &mut index.bundles)
+    }
+
+    fn list(
+        &self,
+        artifact: &Sha256,
+        bytes: &[u8],
+        name: impl Fn(&Sha256, &Sha256) -> String,
+        which: impl Fn(&mut Index) -> &mut Vec<Sha256>,
+    ) -> Result<Sha256, Failure> {
+        let digest = Sha256::of(bytes);
         let path = layout::attestation_index(artifact);
         let index = self.source().fetch(&path, limit::ATTESTATION);
         let index = index.map_err(|error| {
@@ -168,14 +187,15 @@ impl Repository {
             Some(bytes) => serde_json::from_slice(&bytes)
                 .or_fail(Exit::Input, format!("{path} is malformed"))?,
         };
-        disk::write(&self.public().join(layout::attestation(artifact, &digest)), envelope)?;
-        if !index.envelopes.contains(&digest) {
-            if index.envelopes.len() >= limit::ATTESTATIONS {
+        disk::write(&self.public().join(name(artifact, &digest)), bytes)?;
+        let listed = which(&mut index);
+        if !listed.contains(&digest) {
+            if listed.len() >= limit::ATTESTATIONS {
                 let most = limit::ATTESTATIONS;
-                let sentence = format!("{path} lists {most} envelopes, as many as readers read");
+                let sentence = format!("{path} lists {most} of them, as many as readers read");
                 return Err(Failure::new(Exit::Input, sentence));
             }
-            index.envelopes.push(digest);
+            listed.push(digest);
             let bytes = serde_json::to_vec_pretty(&index)
                 .or_fail(Exit::Host, format!("cannot write {path}"))?;
             disk::write(&self.public().join(&path), &bytes)?;

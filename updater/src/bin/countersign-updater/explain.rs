@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use countersign_console::{Exit, Failure, Out};
+use countersign_metadata::trust::{Releases, VerifiedTarget};
+use countersign_metadata::{Sha256, Version};
+use countersign_updater::Config;
 use countersign_updater::machine::{Ledger, journal};
 use countersign_updater::policy::{self, Decision, Facts, Reason, Verdict};
-use countersign_updater::trust_store;
+use countersign_updater::rebuilder::Rebuilder;
+use countersign_updater::{trust_store, verify};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -38,8 +42,8 @@ impl Args {
         let (releases, reproduced, mirror) = if self.offline {
             let releases = trust_store::kept_releases(&home, &config, now)
                 .map_err(|error| tell::trust(&error))?;
-            let reproduced = trust_store::kept_reproducers(&home, &releases)
-                .map_err(|error| tell::disk(&error))?;
+            let reproduced = trust_store::kept_reproducers(&home, &releases, now)
+                .map_err(|error| tell::trust(&error))?;
             (releases, reproduced, None)
         } else {
             let refreshed =
@@ -62,6 +66,11 @@ impl Args {
                 [name(decision), word(&decision.verdict).to_owned(), why(&decision.verdict)]
             }),
         );
+        let by = reproduced_by(&config, &releases, &reproduced);
+        for (version, by) in by.iter().filter(|(_, by)| !by.is_empty()) {
+            let names: Vec<_> = by.iter().map(|by| named(&config, by)).collect();
+            out.say(format!("{version} was reproduced by {}.", names.join(", ")));
+        }
         if choice.running_revoked {
             out.say(format!("{} runs here, and its keyholders have revoked it.", running.version));
         }
@@ -75,9 +84,31 @@ impl Args {
             "chosen": choice.approved.as_ref().map(|a| &a.release().version),
             "mirror": mirror,
             "decisions": choice.decisions.iter().map(with_sentences).collect::<Vec<_>>(),
+            "reproduced": by
+                .iter()
+                .map(|(version, by)| json!({ "version": version, "by": by }))
+                .collect::<Vec<_>>(),
         }));
         Ok(Exit::Done)
     }
+}
+
+type Reproduced = BTreeMap<Sha256, verify::Reproduced>;
+
+/// Of each release that was looked at: who of those that count reproduced it.
+fn reproduced_by<'a>(
+    config: &Config,
+    releases: &'a Releases,
+    reproduced: &'a Reproduced,
+) -> Vec<(&'a Version, Vec<&'a Rebuilder>)> {
+    let looked_at = |t: &&VerifiedTarget| reproduced.contains_key(&t.release().artifact.sha256);
+    let releases = releases.verified.iter().filter(looked_at);
+    releases.map(|t| (&t.release().version, policy::counted(config, t, reproduced))).collect()
+}
+
+fn named(config: &Config, by: &Rebuilder) -> String {
+    let listed = config.policy.identities.iter().find(|signer| Rebuilder::from(*signer) == *by);
+    listed.map_or_else(|| by.to_string(), |signer| format!("{}: {by}", signer.label))
 }
 
 fn with_sentences(decision: &Decision) -> serde_json::Value {

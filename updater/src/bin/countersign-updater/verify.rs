@@ -5,12 +5,15 @@ use std::path::PathBuf;
 
 use countersign_console::{Exit, Failure, Hint, Out, Progress};
 use countersign_metadata::layout::{self, limit};
+use countersign_metadata::sigstore::TrustedRoot;
 use countersign_metadata::statement::Outcome;
 use countersign_metadata::trust::{Releases, Signer, Trust, TrustError, VerifiedTarget};
 use countersign_metadata::word::Word;
 use countersign_metadata::{Platform, Product, PublicKey, Version};
 use countersign_updater::durable;
 use countersign_updater::net::{Mirror, Repository};
+use countersign_updater::rebuilder::Rebuilder;
+use countersign_updater::trust_store::signed_trusted_root;
 use countersign_updater::verify::{Digests, Match, Verdicts, digests, find, namesake, verdicts};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -48,12 +51,17 @@ impl Args {
     pub(crate) fn run(self, out: Out) -> Result<Exit, Failure> {
         let (digests, name) = self.hash()?;
         let mirror = Mirror::new(&self.repository).map_err(|error| tell::net(&error))?;
-        let (trust, releases) = self.releases(&mirror)?;
+        let (mut trust, releases) = self.releases(&mirror)?;
         let Some((target, how)) = find(&releases.verified, &digests) else {
             return Err(not_signed(&self.file.display().to_string(), &name, &digests, &releases));
         };
         let target = target.clone();
-        let verdicts = verdicts(&mirror, target.release()).map_err(|error| tell::net(&error))?;
+        let mut source = &mirror;
+        let root = signed_trusted_root(&mut trust, Timestamp::now(), &mut source, None)
+            .map_err(|error| refused(&error))?
+            .and_then(|bytes| TrustedRoot::parse(&bytes).ok());
+        let verdicts = verdicts(&mirror, target.release(), root.as_ref())
+            .map_err(|error| tell::net(&error))?;
         let labels = trust.keys();
         let minisigs = minisigs(&mirror, &target);
         let found = Found { target, how, digests, verdicts, labels, minisigs };
@@ -173,7 +181,8 @@ impl Found {
     }
 
     /// What people call a key; strangers have no name here.
-    fn whose(&self, key: &PublicKey) -> Option<String> {
+    fn whose(&self, by: &Rebuilder) -> Option<String> {
+        let Rebuilder::Key(key) = by else { return None };
         let signer = self.target.signers().iter().find(|s| s.key() == key);
         signer.or_else(|| self.labels.get(key)).map(label)
     }
@@ -188,10 +197,11 @@ impl Found {
             out.say(format!("\nRebuilt by {all}, with the same bytes by {reproduced}:"));
         }
         for verdict in verdicts {
-            let key = verdict.rebuilder();
-            let who = match self.whose(key) {
-                Some(label) => format!("{label} (keyholder)"),
-                None => "a stranger".to_owned(),
+            let by = verdict.by();
+            let who = match (self.whose(by), by) {
+                (Some(label), _) => format!("{label} (keyholder)"),
+                (None, Rebuilder::Key(_)) => "a stranger".to_owned(),
+                (None, Rebuilder::Identity { .. }) => "an identity".to_owned(),
             };
             let day = verdict.at().strftime("%Y-%m-%d");
             let (word, more) = match verdict.outcome() {
@@ -201,12 +211,18 @@ impl Found {
                     ("DID NOT BUILD", format!("  {}", reason.lines().next().unwrap_or_default()))
                 }
             };
-            out.say(format!("  {word:<13} {day}  {who:<24} {key}{more}"));
+            out.say(format!("  {word:<13} {day}  {who:<24} {by}{more}"));
         }
         if self.verdicts.unbelieved > 0 {
             let n = self.verdicts.unbelieved;
             out.say(format!(
                 "  ({n} attestations on the mirror do not verify and were not counted)"
+            ));
+        }
+        if self.verdicts.unjudged > 0 {
+            let n = self.verdicts.unjudged;
+            out.say(format!(
+                "  ({n} keyless statements cannot be judged: the repository has no trusted_root.json that can be used)"
             ));
         }
     }
@@ -247,9 +263,9 @@ impl Found {
         let signers = self.target.signers().iter();
         let verdicts = self.verdicts.verdicts.iter().map(|verdict| {
             json!({
-                "rebuilder": verdict.rebuilder(),
-                "label": self.whose(verdict.rebuilder()),
-                "keyholder": self.whose(verdict.rebuilder()).is_some(),
+                "rebuilder": verdict.by(),
+                "label": self.whose(verdict.by()),
+                "keyholder": self.whose(verdict.by()).is_some(),
                 "at": verdict.at(),
                 "outcome": verdict.outcome(),
             })
@@ -271,6 +287,7 @@ impl Found {
             "verdicts": verdicts.collect::<Vec<_>>(),
             "builders": self.verdicts.builders,
             "unbelieved": self.verdicts.unbelieved,
+            "unjudged": self.verdicts.unjudged,
             "commands": self.commands(repository, "FILE"),
         })
     }
