@@ -20,7 +20,7 @@ use countersign_metadata::request::{
     FORMAT, Renewal, RequestSubject, Signature, Signatures, SigningRequest,
 };
 use countersign_metadata::trust::{Source, SourceError};
-use countersign_metadata::{Release, Sha256};
+use countersign_metadata::{Delta, Release, Sha256};
 
 /// A repository that is drafted and published in memory; `said` is what keyholders were shown about each role.
 #[derive(Default)]
@@ -125,10 +125,15 @@ impl Site {
     }
 
     fn release(&mut self, repo: &Repo, release: &Release) {
+        self.release_with(repo, release, &[]);
+    }
+
+    fn release_with(&mut self, repo: &Repo, release: &Release, deltas: &[Delta]) {
         let mut published = self.published().unwrap();
         published.load_bin_of(release, &mut { &*self }).unwrap();
         let served = Blob { sha256: Sha256::of(b"served"), length: 6 };
-        let draft = Draft::release(&published, release, served, EXPIRES.parse().unwrap()).unwrap();
+        let (new, expires) = ((served, deltas), EXPIRES.parse().unwrap());
+        let draft = Draft::release_with_deltas(&published, release, new, expires).unwrap();
         self.publish(&draft, &[&repo.alice, &repo.bob], &repo.online);
     }
 
@@ -156,6 +161,15 @@ fn a_new_repository_is_signed_by_two_of_three_keyholders_and_releases_and_revoke
     site.said("demo", "+ release demo 1.0.0 for linux-x86_64");
     site.revoke(&repo, "1.0.0");
     site.said("demo", "! demo 1.0.0 is REVOKED: nodes must leave it");
+}
+
+#[test]
+fn a_delta_is_signed_and_shown_with_the_release_that_it_leads_to() {
+    let repo = Repo::new();
+    let mut site = Site::new(&repo, None);
+    let (from, sha256) = (Sha256::of(b"what nodes hold"), Sha256::of(b"delta"));
+    site.release_with(&repo, &release("1.1.0"), &[Delta { from, sha256, length: 5 }]);
+    site.said("demo", &format!("from artifact {}: sha256 {sha256}, 5 bytes", from.short()));
 }
 
 #[test]

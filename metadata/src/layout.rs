@@ -3,6 +3,7 @@
 //! ```text
 //! metadata/N.root.json  N.targets.json  N.PRODUCT.json  N.snapshot.json  timestamp.json
 //! targets/PRODUCT/VERSION/SHA256.PRODUCT-VERSION-PLATFORM.tar.zst
+//! deltas/SHA256                          from one artifact to another, see [`crate::delta`]
 //! inputs/SHA256                          every locked input, source included
 //! attestations/SHA256/index.json         names of the envelopes about the artifact SHA256 (of its tar)
 //! attestations/SHA256/SHA256.dsse.json   one self-signed verdict or provenance
@@ -55,6 +56,11 @@ pub fn target_by(path: &str, digest: &str) -> String {
     segments.insert(0, "targets".to_owned());
     segments.push(format!("{digest}.{name}"));
     segments.join("/")
+}
+
+/// A delta, by its own digest.
+pub fn delta(digest: &Sha256) -> String {
+    format!("deltas/{digest}")
 }
 
 /// A locked input.

@@ -6,6 +6,7 @@ pub mod attestation;
 #[cfg(feature = "authoring")]
 pub mod authoring;
 pub mod canonical;
+pub mod delta;
 pub mod digest;
 pub mod dsse;
 pub mod key;
@@ -23,6 +24,7 @@ pub mod trusted_root;
 pub mod waiver;
 pub mod word;
 
+pub use delta::Delta;
 pub use digest::Sha256;
 pub use key::{KeyId, PublicKey};
 pub use name::{Area, Platform, Product, Version};

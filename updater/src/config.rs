@@ -10,6 +10,11 @@
 //! [listen]
 //! http = "127.0.0.1:9000"      # moves a socket of the release to another address
 //!
+//! [fetch]
+//! rate = "none"                # what a download may take of the line, such as "2MiB/s"
+//! proxy = "environment"        # HTTP_PROXY, HTTPS_PROXY and NO_PROXY; or "http://proxy:3128", or "none"
+//! deltas = true                # fetch the difference to a stored release where one is published
+//!
 //! [policy]
 //! allow-prerelease = false
 //! reproducers = 0              # rebuilders whose own build must have given the same bytes
@@ -56,11 +61,11 @@ use countersign_metadata::{Platform, Product, PublicKey, Version};
 use serde::{Deserialize, Serialize};
 
 pub use settings::{Place, Setting, settings};
-pub use units::{BadUnit, Window, duration, duration_text, size};
+pub use units::{BadUnit, Window, duration, duration_text, rate, size};
 
 use crate::Home;
 use crate::durable::DiskError;
-use crate::net::Repository;
+use crate::net::{Proxy, Repository};
 use layers::Layers;
 
 /// A validated configuration.
@@ -84,6 +89,8 @@ pub struct Config {
     pub free_space: u64,
     /// Listening addresses by socket name, instead of the release's own.
     pub listen: BTreeMap<String, SocketAddr>,
+    /// How artifacts come here.
+    pub fetch: Fetch,
     /// Which releases this node takes.
     pub policy: Policy,
     /// How a release is tried.
@@ -101,6 +108,17 @@ pub enum Mode {
     Automatic,
     /// A person does, by `countersign-updater apply`.
     Manual,
+}
+
+/// How artifacts come here.
+#[derive(Clone, Debug)]
+pub struct Fetch {
+    /// Bytes a second that a download may take; `None`: what the line gives.
+    pub rate: Option<u64>,
+    /// The way to mirrors that are not on this machine.
+    pub proxy: Proxy,
+    /// Whether the difference to a stored release is fetched where one is published.
+    pub deltas: bool,
 }
 
 /// Which releases a node takes.
@@ -266,6 +284,7 @@ mod tests {
         assert_eq!(config.mode, Mode::Automatic);
         assert_eq!(config.delay.max, Duration::from_hours(24));
         assert_eq!(config.platform, Platform::here());
+        assert_eq!((config.fetch.rate, config.fetch.deltas), (None, true));
     }
 
     #[test]
@@ -280,6 +299,10 @@ mod tests {
             ("[shadow]\nallow = [\"example.org\"]", "n.toml:4: shadow.allow"),
             ("attempts = \"three\"", "n.toml:3: "),
             ("[swap]\nlease = \"lease.json\"", "n.toml:4: swap.lease"),
+            ("[fetch]\nrate = \"2MiB\"", "n.toml:4: fetch.rate"),
+            ("[fetch]\nrate = \"0/s\"", "n.toml:4: fetch.rate"),
+            ("[fetch]\nproxy = \"proxy\"", "n.toml:4: fetch.proxy"),
+            ("[fetch]\nproxy = \"http://me:pw@proxy/\"", "n.toml:4: fetch.proxy"),
             ("[swap]\nsnapshots = 0", "n.toml:4: swap.snapshots"),
             ("[swap]\nsnapshot-age = \"old\"", "n.toml:4: swap.snapshot-age"),
             ("[swap]\nopen = \"sometimes\"", "n.toml:4: swap.open"),

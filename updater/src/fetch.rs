@@ -1,33 +1,76 @@
-//! Downloads an approved artifact: resumable, from the first mirror whose bytes are the signed ones.
+//! Downloads an approved artifact: resumable, from the first mirror whose bytes are the signed ones, and less than the
+//! whole where a delta from a stored release is published.
 //!
 //! ```text
-//! NODE/store/.partial-SHA256    of the .tar.zst as served; a claim until it is hashed to its end
+//! NODE/store/.partial-SHA256    as served: the .tar.zst, or a delta; see `partial`
+//! NODE/mirrors.json             what was wrong with which mirror: see [`crate::mirrors`]
 //! ```
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+mod delta;
+mod download;
+mod pace;
+mod partial;
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use countersign_metadata::Sha256;
-use countersign_metadata::digest::Hasher;
+use countersign_metadata::release::Blob;
 use countersign_metadata::trust::VerifiedTarget;
 use nix::sys::statvfs::statvfs;
 
 use crate::durable::{DiskError, OnDisk};
-use crate::net::{Mirror, NetError, Repository};
+use crate::mirrors::{For, LeftAlone, Mirrors};
+use crate::net::{NetError, PATIENCE, Repository};
 use crate::policy::Approved;
 use crate::trust_store::chain;
 use crate::{Config, Home};
+use download::{Download, Wanted};
+use pace::Pace;
+use partial::Partial;
 
-/// The approved artifact, as served, on the disk: its length and digest are the signed ones.
+pub(crate) use partial::discard;
+
+/// The approved artifact on the disk, as served, or as a delta that was found to give it: its digest is the signed one.
 ///
 /// Its one birthplace is [`fetch`]. The file that was hashed stays open, so that nothing can take its place.
 #[derive(Debug)]
 pub struct Fetched {
     target: VerifiedTarget,
-    file: File,
+    packed: Packed,
     path: PathBuf,
+}
+
+/// How the artifact is packed.
+#[derive(Debug)]
+pub(crate) enum Packed {
+    /// The `.tar.zst` as served.
+    Whole(File),
+    /// What turns the stored release `base` into it.
+    Delta {
+        /// The delta as served.
+        file: File,
+        /// The identity of a stored release.
+        base: Sha256,
+    },
+}
+
+impl Packed {
+    /// The canonical tar, from its beginning.
+    pub(crate) fn tar(
+        &mut self,
+        home: &Home,
+        length: u64,
+    ) -> io::Result<Box<dyn Read + Send + '_>> {
+        match self {
+            Self::Whole(file) => {
+                file.seek(SeekFrom::Start(0))?;
+                Ok(Box::new(zstd::Decoder::new(file)?))
+            }
+            Self::Delta { file, base } => delta::tar(home, file, base, length),
+        }
+    }
 }
 
 impl Fetched {
@@ -36,8 +79,16 @@ impl Fetched {
         &self.target
     }
 
-    pub(crate) fn into_parts(self) -> (VerifiedTarget, File, PathBuf) {
-        (self.target, self.file, self.path)
+    /// The stored release that it was made of, where it is a delta.
+    pub fn base(&self) -> Option<&Sha256> {
+        match &self.packed {
+            Packed::Whole(_) => None,
+            Packed::Delta { base, .. } => Some(base),
+        }
+    }
+
+    pub(crate) fn into_parts(self) -> (VerifiedTarget, Packed, PathBuf) {
+        (self.target, self.packed, self.path)
     }
 }
 
@@ -66,6 +117,9 @@ pub enum MirrorFailure {
         /// What came.
         found: u64,
     },
+    /// It was not asked.
+    #[error(transparent)]
+    LeftAlone(LeftAlone),
 }
 
 /// No artifact.
@@ -119,10 +173,6 @@ fn list(tried: &[(Repository, MirrorFailure)]) -> String {
     all.join("; ")
 }
 
-/// How often one mirror may break off and be resumed, as long as bytes keep coming.
-const RESUMES: usize = 5;
-const CHUNK: usize = 256 << 10;
-
 /// Downloads the artifact of `approved`, or finds it complete from before. `progress` hears of every byte that
 /// is there, also of those from before.
 ///
@@ -135,46 +185,68 @@ pub fn fetch(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Fetched, FetchError> {
     let target = approved.target().clone();
-    let path = home.store().join(format!(".partial-{}", target.sha256()));
-    let mut partial = Partial::open(&path, target.length(), progress)?;
-    space(home, config, &target, partial.length)?;
-    let mut tried = Vec::new();
-    // Served bytes that turn out to be wrong may be a former mirror's fault: such a mirror gets a second try.
-    let rounds = config.repositories.iter().flat_map(|mirror| [(mirror, false), (mirror, true)]);
-    for (repository, again) in rounds {
-        let resumed = partial.length > 0;
-        if again && !matches!(tried.last(), Some((_, true))) {
-            continue;
-        }
-        match from_mirror(repository, &target, &mut partial, progress)? {
-            Ok(()) => return Ok(Fetched { target, file: partial.file, path }),
-            Err(failure) => {
-                let wrong = matches!(failure, MirrorFailure::OtherBytes { .. });
-                if wrong {
-                    partial.clear()?;
-                }
-                tried.push(((repository.clone(), failure), wrong && resumed && !again));
-            }
-        }
-    }
-    if partial.length == 0 {
-        fs::remove_file(&path).on_disk("remove", &path)?;
-    }
-    let tried = tried.into_iter().map(|(failure, _)| failure).collect();
-    Err(FetchError::NoMirror { path: target.path().to_owned(), tried })
+    let mut mirrors = Mirrors::read(home);
+    let fetched = by_delta_or_whole(home, config, target, &mut mirrors, progress);
+    // What was wrong with whom is told also when another mirror was good.
+    mirrors.save(&config.repositories)?;
+    let fetched = fetched?;
+    partial::sweep(home, &fetched.path)?;
+    Ok(fetched)
 }
 
-/// Checks the space for the download and for what it unpacks to.
+fn by_delta_or_whole(
+    home: &Home,
+    config: &Config,
+    target: VerifiedTarget,
+    mirrors: &mut Mirrors,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Fetched, FetchError> {
+    let mut pace = Pace::new(config.fetch.rate);
+    if let Some(delta) = delta::worth_it(home, config, &target)? {
+        let wanted = Wanted::delta(&delta);
+        space(home, config, &target, delta.length)?;
+        let partial = Partial::open(home, &delta.sha256, delta.length, progress)?;
+        let mut download =
+            Download { config, mirrors, pace: &mut pace, progress, patience: PATIENCE };
+        if let Ok((file, path)) = download.run(&wanted, partial)? {
+            let mut packed = Packed::Delta { file, base: delta.from };
+            if delta::gives(home, &mut packed, &target) {
+                return Ok(Fetched { target, packed, path });
+            }
+            discard(&path)?;
+        }
+    }
+    let partial = Partial::open(home, target.sha256(), target.length(), progress)?;
+    space(home, config, &target, target.length().saturating_sub(partial.length()))?;
+    let wanted = Wanted {
+        at: target.served_at(),
+        blob: Blob { sha256: *target.sha256(), length: target.length() },
+        what: For::Artifact,
+    };
+    let mut download = Download { config, mirrors, pace: &mut pace, progress, patience: PATIENCE };
+    match download.run(&wanted, partial)? {
+        Ok((file, path)) => {
+            // Whatever was wrong with deltas is worth another try with the next release.
+            for repository in &config.repositories {
+                mirrors.worked(repository, For::Delta);
+            }
+            Ok(Fetched { target, packed: Packed::Whole(file), path })
+        }
+        Err(tried) => Err(FetchError::NoMirror { path: target.path().to_owned(), tried }),
+    }
+}
+
+/// Checks the space for what is to come and for what it unpacks to.
 fn space(
     home: &Home,
     config: &Config,
     target: &VerifiedTarget,
-    have: u64,
+    to_come: u64,
 ) -> Result<(), FetchError> {
     let path = home.store();
     let floor = config.free_space;
     let unpacked = target.release().artifact.length;
-    let need = target.length().saturating_sub(have).saturating_add(unpacked).saturating_add(floor);
+    let need = to_come.saturating_add(unpacked).saturating_add(floor);
     let free = free_bytes(&path)?;
     if free < need { Err(FetchError::Space { path, free, need, floor }) } else { Ok(()) }
 }
@@ -186,119 +258,6 @@ fn space(
 pub fn free_bytes(path: &Path) -> Result<u64, DiskError> {
     let stat = statvfs(path).map_err(io::Error::from).on_disk("look at", path)?;
     Ok(stat.blocks_available().saturating_mul(stat.fragment_size()))
-}
-
-/// The outer error is ours and ends the download, the inner one is the mirror's.
-fn from_mirror(
-    repository: &Repository,
-    target: &VerifiedTarget,
-    partial: &mut Partial,
-    progress: &mut dyn FnMut(u64),
-) -> Result<Result<(), MirrorFailure>, DiskError> {
-    let mirror = match Mirror::new(repository) {
-        Ok(mirror) => mirror,
-        Err(error) => return Ok(Err(error.into())),
-    };
-    for _ in 0..RESUMES {
-        if partial.length == target.length() {
-            break;
-        }
-        let before = partial.length;
-        match append(&mirror, target, partial, progress)? {
-            Ok(()) => break,
-            Err(MirrorFailure::Net(NetError::CutOff { .. })) if partial.length > before => {}
-            Err(failure) => return Ok(Err(failure)),
-        }
-    }
-    if partial.length < target.length() {
-        let (wanted, found) = (target.length(), partial.length);
-        return Ok(Err(MirrorFailure::Short { wanted, found }));
-    }
-    partial.file.sync_all().on_disk("write", &partial.path)?;
-    let (found, _) = partial.hasher.clone().finish();
-    let wanted = *target.sha256();
-    Ok(if found == wanted { Ok(()) } else { Err(MirrorFailure::OtherBytes { wanted, found }) })
-}
-
-fn append(
-    mirror: &Mirror,
-    target: &VerifiedTarget,
-    partial: &mut Partial,
-    progress: &mut dyn FnMut(u64),
-) -> Result<Result<(), MirrorFailure>, DiskError> {
-    let mut body = match mirror.open(&target.served_at(), partial.length, target.length()) {
-        Ok(Some(body)) => body,
-        Ok(None) => return Ok(Err(MirrorFailure::Missing(target.served_at()))),
-        Err(error) => return Ok(Err(error.into())),
-    };
-    if body.starts_at() != partial.length {
-        partial.clear()?;
-    }
-    let mut buffer = vec![0; CHUNK];
-    loop {
-        match body.next(&mut buffer) {
-            Ok(0) => return Ok(Ok(())),
-            Ok(read) => {
-                partial.push(&buffer[..read])?;
-                progress(read as u64);
-            }
-            Err(error) => return Ok(Err(error.into())),
-        }
-    }
-}
-
-/// A download that may have begun in an earlier life.
-struct Partial {
-    file: File,
-    path: PathBuf,
-    length: u64,
-    hasher: Hasher,
-}
-
-impl Partial {
-    fn open(path: &Path, max: u64, progress: &mut dyn FnMut(u64)) -> Result<Self, DiskError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o644)
-            .custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits())
-            .open(path)
-            .on_disk("open", path)?;
-        let mut this = Self { file, path: path.to_owned(), length: 0, hasher: Hasher::default() };
-        let mut buffer = vec![0; CHUNK];
-        loop {
-            let read = this.file.read(&mut buffer).on_disk("read", path)?;
-            this.hasher.update(&buffer[..read]);
-            this.length += read as u64;
-            progress(read as u64);
-            if this.length > max {
-                this.clear()?;
-                return Ok(this);
-            }
-            if read == 0 {
-                return Ok(this);
-            }
-        }
-    }
-
-    fn push(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
-        self.file.write_all(bytes).on_disk("write", &self.path)?;
-        self.hasher.update(bytes);
-        self.length += bytes.len() as u64;
-        Ok(())
-    }
-
-    fn clear(&mut self) -> Result<(), DiskError> {
-        self.file
-            .set_len(0)
-            .and_then(|()| self.file.seek(SeekFrom::Start(0)))
-            .on_disk("write", &self.path)?;
-        self.length = 0;
-        self.hasher = Hasher::default();
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! NODE/countersign-updater.toml   what the operator wants, and below NODE/countersign-updater.d/ what replaces parts of it
 //! NODE/root.json                  the root pinned at install
 //! NODE/seed                       32 random bytes, mode 0600: the hold-off is drawn from it
+//! NODE/mirrors.json               which mirror failed or asked to be left alone, and until when
 //! NODE/trust/                     TUF files, exactly as downloaded
 //! NODE/store/SHA256/              a staged release: release.json, layout.json.zst, tree/
 //! NODE/state/K/                   data directory number K: never deleted, never overwritten by the updater
@@ -221,6 +222,11 @@ impl Home {
                 Err(_) => Err(HomeError::BadSeed(path)),
             },
         }
+    }
+
+    /// What is known of the mirrors.
+    pub fn mirrors(&self) -> PathBuf {
+        self.0.join("mirrors.json")
     }
 
     /// TUF files, exactly as downloaded.

@@ -16,6 +16,7 @@ pub mod generation;
 pub mod hold;
 pub mod home;
 pub mod machine;
+pub mod mirrors;
 pub mod net;
 pub mod policy;
 pub mod probation;

@@ -3,133 +3,19 @@
 //! Nothing that comes through here is believed. Why not an async client? An agent that must be right is easier
 //! to prove without a runtime of its own; one mirror is asked at a time anyway.
 
+mod address;
+mod error;
 mod web;
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use reqwest::Url;
 use reqwest::blocking::Client;
 
-/// Where a repository is served: `http://`, `https://` or `file://`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Repository {
-    /// A web server; the URL ends with `/`.
-    Web(Url),
-    /// A directory: a USB stick, a mount.
-    Directory(PathBuf),
-}
-
-/// A text that is not the address of a repository.
-#[derive(Debug, thiserror::Error)]
-#[error("{text:?} is not the address of a repository: {reason}")]
-pub struct BadRepository {
-    text: String,
-    reason: &'static str,
-}
-
-impl FromStr for Repository {
-    type Err = BadRepository;
-
-    fn from_str(text: &str) -> Result<Self, BadRepository> {
-        let bad = |reason| BadRepository { text: text.chars().take(200).collect(), reason };
-        let mut url =
-            Url::parse(text).map_err(|_| bad("http://HOST/…, https://HOST/… or file:///DIR"))?;
-        match url.scheme() {
-            "file" => url.to_file_path().map(Self::Directory).map_err(|()| bad("file:///DIR")),
-            "http" | "https" => {
-                if !url.username().is_empty() || url.password().is_some() {
-                    return Err(bad("a password in an address is not kept secret"));
-                }
-                if url.query().is_some() || url.fragment().is_some() {
-                    return Err(bad("it may not have a query or a fragment"));
-                }
-                if !url.path().ends_with('/') {
-                    url.set_path(&format!("{}/", url.path()));
-                }
-                Ok(Self::Web(url))
-            }
-            _ => Err(bad("only http, https and file are spoken here")),
-        }
-    }
-}
-
-impl fmt::Display for Repository {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Web(url) => f.write_str(url.as_str()),
-            Self::Directory(path) => match Url::from_directory_path(path) {
-                Ok(url) => f.write_str(url.as_str()),
-                Err(()) => write!(f, "{}/", path.display()),
-            },
-        }
-    }
-}
-
-impl Repository {
-    /// The address of a file of the repository, for people and for `curl`.
-    pub fn address(&self, path: &str) -> String {
-        format!("{self}{path}")
-    }
-}
-
-/// Why bytes did not come.
-#[derive(Debug, thiserror::Error)]
-pub enum NetError {
-    /// No connection, or no answer.
-    #[error("{url} cannot be reached")]
-    Unreachable {
-        /// What was asked for.
-        url: String,
-        /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// An answer, but not the file.
-    #[error("{url} answered {status}")]
-    Status {
-        /// What was asked for.
-        url: String,
-        /// The answer.
-        status: u16,
-    },
-    /// More bytes than allowed: endless, or not what it should be.
-    #[error("{url} is longer than the {max} bytes allowed")]
-    TooLong {
-        /// What was asked for.
-        url: String,
-        /// The limit.
-        max: u64,
-    },
-    /// The connection ended, or stood still, midway.
-    #[error("{url} was cut off after {after} bytes")]
-    CutOff {
-        /// What was asked for.
-        url: String,
-        /// Bytes that came.
-        after: u64,
-        /// Why.
-        source: io::Error,
-    },
-    /// A path that leaves the repository.
-    #[error("{0:?} is not a path inside a repository")]
-    BadPath(String),
-}
-
-impl NetError {
-    /// Whether trying again can help.
-    pub fn retry(&self) -> bool {
-        match self {
-            Self::Unreachable { .. } | Self::CutOff { .. } => true,
-            Self::Status { status, .. } => matches!(status, 403 | 408 | 429 | 500..=599),
-            Self::TooLong { .. } | Self::BadPath(_) => false,
-        }
-    }
-}
+pub use address::{BadProxy, BadRepository, Proxy, Repository};
+pub use error::NetError;
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
@@ -138,17 +24,23 @@ pub(crate) struct Patience {
     pub(crate) connect: Duration,
     /// The first byte of an answer, and each pause in it.
     pub(crate) idle: Duration,
-    /// One file, plus a second for every [`SLOWEST`] bytes of its limit.
+    /// One file, plus a second for every [`SLOWEST`] bytes of its limit. The time in which nobody reads does not count.
     pub(crate) total: Duration,
+    /// In so much waiting at least [`TRICKLE`] bytes a second must have come; `None`: any trickle will do.
+    pub(crate) trickle: Option<Duration>,
 }
 
-const PATIENCE: Patience = Patience {
+/// As long as a mirror of today needs.
+pub(crate) const PATIENCE: Patience = Patience {
     connect: Duration::from_secs(10),
     idle: Duration::from_secs(20),
     total: Duration::from_mins(1),
+    trickle: Some(Duration::from_secs(30)),
 };
-/// Bytes a second below which a mirror is of no use.
+/// Bytes a second below which a mirror is of no use in the long run.
 const SLOWEST: u64 = 16 << 10;
+/// Bytes a second below which another mirror is asked at once.
+const TRICKLE: u64 = 4 << 10;
 
 /// One mirror, ready to be asked.
 pub struct Mirror {
@@ -162,9 +54,13 @@ pub struct Body {
     url: String,
     bytes: Box<dyn Read + Send>,
     starts_at: u64,
+    etag: Option<String>,
     passed: u64,
     max: u64,
-    deadline: Instant,
+    patience: Patience,
+    waited: Duration,
+    /// Waiting and bytes since the trickle was last looked at.
+    lately: (Duration, u64),
 }
 
 impl Mirror {
@@ -173,16 +69,32 @@ impl Mirror {
     /// # Errors
     /// The machine has no usable TLS.
     pub fn new(repository: &Repository) -> Result<Self, NetError> {
-        Self::with_patience(repository, PATIENCE)
+        Self::by(repository, &Proxy::Environment)
+    }
+
+    /// As [`Mirror::new`], by the way that the operator wants.
+    ///
+    /// # Errors
+    /// As [`Mirror::new`].
+    pub fn by(repository: &Repository, proxy: &Proxy) -> Result<Self, NetError> {
+        Self::with_patience(repository, proxy, PATIENCE)
+    }
+
+    /// The same mirror, however slow it is.
+    #[must_use]
+    pub(crate) fn patient(mut self) -> Self {
+        self.patience.trickle = None;
+        self
     }
 
     pub(crate) fn with_patience(
         repository: &Repository,
+        proxy: &Proxy,
         patience: Patience,
     ) -> Result<Self, NetError> {
         let client = match repository {
             Repository::Directory(_) => None,
-            Repository::Web(url) => Some(web::client(url, patience).map_err(|error| {
+            Repository::Web(url) => Some(web::client(url, proxy, patience).map_err(|error| {
                 NetError::Unreachable { url: url.to_string(), source: error.into() }
             })?),
         };
@@ -200,7 +112,7 @@ impl Mirror {
     /// # Errors
     /// The mirror cannot be reached, answers something else, sends more, or stops midway.
     pub fn get(&self, path: &str, max: u64) -> Result<Option<Vec<u8>>, NetError> {
-        let Some(mut body) = self.open(path, 0, max)? else { return Ok(None) };
+        let Some(mut body) = self.open(path, 0, None, max)? else { return Ok(None) };
         let mut bytes = Vec::new();
         let mut buffer = [0; 16 << 10];
         loop {
@@ -211,30 +123,41 @@ impl Mirror {
         }
     }
 
-    /// Opens a file of at most `max` bytes in all, from byte `from` if the mirror can (else from its beginning:
-    /// see [`Body::starts_at`]).
+    /// Opens a file of at most `max` bytes in all, from byte `from` if the mirror can and the file still has the `etag`
+    /// of the bytes before (else from its beginning: see [`Body::starts_at`]).
     ///
     /// # Errors
     /// As [`Mirror::get`].
-    pub fn open(&self, path: &str, from: u64, max: u64) -> Result<Option<Body>, NetError> {
+    pub fn open(
+        &self,
+        path: &str,
+        from: u64,
+        etag: Option<&str>,
+        max: u64,
+    ) -> Result<Option<Body>, NetError> {
         let segments = path.split('/').map(|s| decoded(s).filter(|d| is_name(s) && is_name(d)));
         let segments: Option<Vec<_>> = segments.collect();
         let segments = segments.ok_or_else(|| NetError::BadPath(path.to_owned()))?;
         let url = self.repository.address(path);
         let opened = match (&self.repository, &self.client) {
-            (Repository::Web(base), Some(client)) => web::ask(client, base, &segments, from)?,
+            (Repository::Web(base), Some(client)) => {
+                web::ask(client, base, &segments, (from, etag))?
+            }
             (Repository::Web(_), None) => None,
             (Repository::Directory(dir), _) => read_file(dir, path, from).map_err(|source| {
                 NetError::Unreachable { url: url.clone(), source: source.into() }
             })?,
         };
-        Ok(opened.map(|(bytes, starts_at)| Body {
+        Ok(opened.map(|Opened { bytes, starts_at, etag }| Body {
             url,
             bytes,
             starts_at,
+            etag,
             passed: starts_at,
             max,
-            deadline: Instant::now() + self.patience.total + Duration::from_secs(max / SLOWEST),
+            patience: self.patience,
+            waited: Duration::ZERO,
+            lately: (Duration::ZERO, 0),
         }))
     }
 }
@@ -245,28 +168,54 @@ impl Body {
         self.starts_at
     }
 
+    /// The strong `ETag` of the file, if the mirror gave one.
+    pub fn etag(&self) -> Option<&str> {
+        self.etag.as_deref()
+    }
+
     /// The next bytes; 0 at the end.
     ///
     /// # Errors
     /// Cut off, too slow, or too long.
     pub fn next(&mut self, buffer: &mut [u8]) -> Result<usize, NetError> {
-        let cut = |after, source| NetError::CutOff { url: self.url.clone(), after, source };
-        if Instant::now() >= self.deadline {
-            let slow = io::Error::new(io::ErrorKind::TimedOut, "it came too slowly");
-            return Err(cut(self.passed, slow));
+        if self.waited >= self.patience.total + Duration::from_secs(self.max / SLOWEST) {
+            return Err(NetError::TooSlow { url: self.url.clone(), after: self.passed });
         }
+        let began = Instant::now();
         let read = loop {
             match self.bytes.read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(cut(self.passed, error)),
+                Err(source) => {
+                    let (url, after) = (self.url.clone(), self.passed);
+                    return Err(NetError::CutOff { url, after, source });
+                }
                 Ok(read) => break read,
             }
         };
         self.passed += read as u64;
+        if read > 0 {
+            self.keeps_up(began.elapsed(), read as u64)?;
+        }
         if self.passed > self.max {
             return Err(NetError::TooLong { url: self.url.clone(), max: self.max });
         }
         Ok(read)
+    }
+}
+
+impl Body {
+    /// Whether enough came of late; only time spent waiting for the mirror counts.
+    fn keeps_up(&mut self, waited: Duration, read: u64) -> Result<(), NetError> {
+        self.waited += waited;
+        let Some(window) = self.patience.trickle else { return Ok(()) };
+        self.lately = (self.lately.0 + waited, self.lately.1 + read);
+        if self.lately.0 < window {
+            return Ok(());
+        }
+        let enough = self.lately.1 as f64 >= self.lately.0.as_secs_f64() * TRICKLE as f64;
+        self.lately = (Duration::ZERO, 0);
+        let (url, after) = (self.url.clone(), self.passed);
+        if enough { Ok(()) } else { Err(NetError::TooSlow { url, after }) }
     }
 }
 
@@ -293,9 +242,13 @@ fn decoded(segment: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-type Opened = Option<(Box<dyn Read + Send>, u64)>;
+struct Opened {
+    bytes: Box<dyn Read + Send>,
+    starts_at: u64,
+    etag: Option<String>,
+}
 
-fn read_file(dir: &std::path::Path, path: &str, from: u64) -> io::Result<Opened> {
+fn read_file(dir: &std::path::Path, path: &str, from: u64) -> io::Result<Option<Opened>> {
     std::fs::read_dir(dir)?;
     // A pipe in a file's place may not hold us up.
     let flags = nix::fcntl::OFlag::O_NONBLOCK.bits();
@@ -308,9 +261,8 @@ fn read_file(dir: &std::path::Path, path: &str, from: u64) -> io::Result<Opened>
     if !metadata.is_file() {
         return Ok(None);
     }
-    let from = if from <= metadata.len() { from } else { 0 };
     file.seek(SeekFrom::Start(from))?;
-    Ok(Some((Box::new(file), from)))
+    Ok(Some(Opened { bytes: Box::new(file), starts_at: from, etag: None }))
 }
 
 #[cfg(test)]

@@ -10,15 +10,18 @@
 //! `layout` and `tree` together give back the tar, byte for byte. So a stored release is proven by its own name,
 //! without a second copy of its bytes and without believing any list of digests on the disk.
 
+mod ahead;
 mod archive;
+pub(crate) mod base;
 mod layout;
 mod tape;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use countersign_metadata::layout::limit;
 use countersign_metadata::{Release, Sha256};
@@ -27,8 +30,9 @@ pub use archive::Refusal;
 
 use crate::Home;
 use crate::durable::{self, DiskError, OnDisk};
-use crate::fetch::Fetched;
+use crate::fetch::{Fetched, Packed, discard as discard_download};
 use crate::trust_store::chain;
+use ahead::ahead;
 use archive::{Kind, Sink};
 use layout::Layout;
 
@@ -102,12 +106,12 @@ impl StageError {
     }
 }
 
-/// Unpacks into a directory beside the store's, syncs, renames it in, and reads it back.
+/// Unpacks into a directory beside the store's, syncs it and reads it back, and renames it in.
 ///
 /// # Errors
 /// The artifact is refused, or the disk fails. The store is then as it was.
 pub fn stage(home: &Home, fetched: Fetched) -> Result<StagedVersion, StageError> {
-    let (target, mut file, partial) = fetched.into_parts();
+    let (target, mut packed, partial) = fetched.into_parts();
     let release = target.release().clone();
     let identity = release.artifact.sha256;
     let dir = home.stored(&identity);
@@ -115,7 +119,7 @@ pub fn stage(home: &Home, fetched: Fetched) -> Result<StagedVersion, StageError>
         if let Ok(Some(there)) = read_back(&dir, &identity)
             && there.release == release
         {
-            remove(&partial)?;
+            discard_download(&partial)?;
             return Ok(there);
         }
         // Kept for whoever wants to know what happened; nothing here is ever overwritten.
@@ -129,13 +133,16 @@ pub fn stage(home: &Home, fetched: Fetched) -> Result<StagedVersion, StageError>
     }
     fs::create_dir(&temporary).on_disk("make", &temporary)?;
     make_readable(&tree).on_disk("make", &tree)?;
-    let written = unpack(&mut file, &release, &tree).and_then(|layout| {
+    let unpacked = unpack(home, &mut packed, &release, &tree);
+    let written = unpacked.map_err(|error| blame(home, &packed, error)).and_then(|layout| {
         layout.write(&temporary.join("layout.json.zst"))?;
-        let json = serde_json::to_vec_pretty(&release)
-            .map_err(io::Error::from)
-            .on_disk("write", &temporary.join("release.json"))?;
-        durable::write(&temporary.join("release.json"), &json)?;
-        durable::sync_file_system(&temporary)?;
+        let path = temporary.join("release.json");
+        let json = serde_json::to_vec_pretty(&release).map_err(io::Error::from);
+        json.and_then(|json| fs::write(&path, json)).on_disk("write", &path)?;
+        // Before the sync, so that nothing is written to the disk that is of no more use.
+        drop(packed);
+        discard_download(&partial)?;
+        settle(&temporary, &identity)?;
         fs::rename(&temporary, &dir).on_disk("write", &dir)?;
         Ok(durable::sync_parent(&dir)?)
     });
@@ -143,12 +150,21 @@ pub fn stage(home: &Home, fetched: Fetched) -> Result<StagedVersion, StageError>
         let _left_for_the_next_time = discard(&temporary);
         return Err(error);
     }
-    let staged = reopen(home, &identity)?.ok_or_else(|| StageError::Damaged {
-        path: dir,
-        reason: "it was written and is not there".to_owned(),
-    })?;
-    remove(&partial)?;
-    Ok(staged)
+    Ok(StagedVersion { release, dir })
+}
+
+/// Makes a copy durable, and reads it back meanwhile.
+fn settle(temporary: &Path, identity: &Sha256) -> Result<(), StageError> {
+    thread::scope(|scope| {
+        let syncing = scope.spawn(|| durable::sync_file_system(temporary));
+        let there = read_back(temporary, identity);
+        let panicked = |_| Err(DiskError::new("sync", temporary, io::Error::other("it panicked")));
+        syncing.join().unwrap_or_else(panicked)?;
+        there?.map(drop).ok_or_else(|| StageError::Damaged {
+            path: temporary.to_owned(),
+            reason: "it was written and is not there".to_owned(),
+        })
+    })
 }
 
 /// Removes an unfinished copy in the store, of this life or an earlier one.
@@ -198,11 +214,32 @@ fn difference(a: &BTreeMap<String, Kind>, b: &BTreeMap<String, Kind>) -> Option<
     all.filter(|path| a.get(*path) != b.get(*path)).min().cloned()
 }
 
-fn unpack(file: &mut File, release: &Release, tree: &Path) -> Result<Layout, StageError> {
-    file.seek(SeekFrom::Start(0)).on_disk("read", tree)?;
-    let tar = zstd::Decoder::new(file).on_disk("read", tree)?;
+/// A delta was found to give the artifact: if it does not now, the stored release that it begins with has changed, and
+/// nobody else is to blame.
+fn blame(home: &Home, packed: &Packed, error: StageError) -> StageError {
+    match (packed, error) {
+        (
+            Packed::Delta { base, .. },
+            StageError::OtherIdentity { .. }
+            | StageError::Refused(Refusal::Broken(_) | Refusal::TooLong),
+        ) => {
+            let reason = "the delta that begins with it gives something else now".to_owned();
+            StageError::Damaged { path: home.stored(base), reason }
+        }
+        (_, error) => error,
+    }
+}
+
+fn unpack(
+    home: &Home,
+    packed: &mut Packed,
+    release: &Release,
+    tree: &Path,
+) -> Result<Layout, StageError> {
+    let mut tar = packed.tar(home, release.artifact.length).on_disk("read", tree)?;
     let mut disk = Disk { tree: tree.to_owned() };
-    let (found, _) = archive::read(tar, release.artifact.length, &mut disk)?;
+    let (found, _) =
+        ahead(&mut *tar, |tar| archive::read(tar, release.artifact.length, &mut disk))?;
     let wanted = release.artifact.sha256;
     if found.sha256 != wanted {
         return Err(StageError::OtherIdentity { wanted, found: found.sha256 });
@@ -243,15 +280,6 @@ impl Sink for Disk {
 fn make_readable(path: &Path) -> io::Result<()> {
     fs::create_dir(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
-}
-
-fn remove(path: &Path) -> Result<(), DiskError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(DiskError::new("remove", path, error))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn free_name(home: &Home, name: &str) -> PathBuf {

@@ -22,6 +22,7 @@ use jiff::Timestamp;
 use crate::config::Rebuilt;
 use crate::durable::{self, DiskError, OnDisk};
 use crate::generation::{Generation, GenerationError};
+use crate::mirrors::{self, Fault, For, Mirrors};
 use crate::net::{Mirror, NetError, Repository};
 use crate::verify::Reproduced;
 use crate::{Config, Home, verify};
@@ -131,16 +132,46 @@ pub fn refresh(home: &Home, config: &Config, now: Timestamp) -> Result<Refreshed
     let _alone = lock(home)?;
     let mut trust = load(home, now)?;
     let mut passed_over = Vec::new();
+    let mut mirrors = Mirrors::read(home);
     for repository in &config.repositories {
+        if let Some(alone) = mirrors.left_alone(repository, For::Metadata, &mirrors::now()) {
+            let (path, source) = (repository.to_string(), Box::new(alone));
+            let error = TrustError::Unreachable { path, retry: true, source };
+            passed_over.push((repository.clone(), error));
+            continue;
+        }
         match ask(home, config, &mut trust, repository, now)? {
             Ok((releases, reproduced)) => {
+                mirrors.worked(repository, For::Metadata);
+                mirrors.save(&config.repositories)?;
                 let mirror = repository.clone();
                 return Ok(Refreshed { releases, reproduced, mirror, passed_over });
             }
-            Err(error) => passed_over.push((repository.clone(), error)),
+            Err(error) => {
+                note(&mut mirrors, repository, &error);
+                passed_over.push((repository.clone(), error));
+            }
         }
     }
+    mirrors.save(&config.repositories)?;
     Err(TrustStoreError::NoMirror(passed_over))
+}
+
+/// Keeps in mind what was wrong with a mirror.
+fn note(mirrors: &mut Mirrors, repository: &Repository, error: &TrustError) {
+    let refusal = match error {
+        TrustError::Unreachable { source, .. } => source.downcast_ref::<NetError>(),
+        _ => None,
+    };
+    let fault = match error {
+        TrustError::Unreachable { .. } => refusal.map_or(Fault::Away, mirrors::fault_of),
+        // A reader between two writes of a publisher sees this as well.
+        TrustError::Missing { .. } => Fault::Away,
+        _ => Fault::Untrusted,
+    };
+    let reason = chain(error);
+    let fault = (fault, reason.as_str());
+    mirrors.failed(repository, For::Metadata, fault, refusal, &mirrors::now());
 }
 
 /// The releases by what was kept, without asking anybody.
@@ -178,7 +209,7 @@ fn ask(
     repository: &Repository,
     now: Timestamp,
 ) -> Result<Result<Found, TrustError>, TrustStoreError> {
-    let mirror = match Mirror::new(repository) {
+    let mirror = match Mirror::by(repository, &config.fetch.proxy) {
         Ok(mirror) => mirror,
         Err(error) => {
             let path = repository.to_string();

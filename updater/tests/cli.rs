@@ -16,6 +16,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::fixture::mirror::{Mirror, Mischief};
+    use super::fixture::proxy::Proxy;
     use super::fixture::{PRODUCT, Person, Repository};
 
     const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign-updater");
@@ -115,6 +116,51 @@ mod tests {
         let (root, node) = (root.to_str().unwrap(), node.to_str().unwrap());
         let args = ["install", "--repository", &url, "--root", root, "--product", "nosuch", node];
         fails(&run(&args), 3, "the repository has no product nosuch");
+    }
+
+    #[test]
+    fn a_mirror_that_refused_or_lied_is_shown_by_name_with_the_time_to_ask_again() {
+        let repository = repository();
+        let dir = tempfile::tempdir().unwrap();
+        let node = dir.path().join("node");
+        let refuse = Mischief::Refuse { status: 429, retry_after: Some(900), all: false };
+        let serve = |mischief| Mirror::serve(repository.dir.path(), mischief).url;
+        let (busy, lies, good) = (serve(refuse), serve(Mischief::Zeros), serve(Mischief::None));
+        let more = ["--repository", lies.as_str(), "--repository", &good];
+        json(&install(&repository, &busy, &node, &[more.as_slice(), &["--json"]].concat()));
+        let node = node.to_str().unwrap();
+        let status = json(&run(&["status", node, "--json"]));
+        let mirrors = status["mirrors"].as_array().unwrap();
+        assert_eq!(mirrors.len(), 2, "{status}");
+        for (mirror, fault) in [(&busy, "busy"), (&lies, "untrusted")] {
+            let named = mirrors.iter().find(|told| told["mirror"] == json!(mirror)).unwrap();
+            assert_eq!((&named["fault"], &named["for"]), (&json!(fault), &json!("artifact")));
+        }
+        let told = text(&run(&["status", node]));
+        assert!(told.contains(&format!("mirror      {busy} refused the artifact")), "{told}");
+        assert!(told.contains("answered 429; not asked before 20"), "{told}");
+        assert!(told.contains(&format!("mirror      {lies} lied about the artifact")), "{told}");
+    }
+
+    #[test]
+    fn a_node_behind_a_proxy_of_its_environment_is_installed_through_it() {
+        let repository = repository();
+        let dir = tempfile::tempdir().unwrap();
+        let node = dir.path().join("node");
+        let mirror = Mirror::serve(repository.dir.path(), Mischief::None);
+        let proxy = Proxy::to(&mirror.url);
+        let (root, node) = (repository.root_file(), node.to_str().unwrap().to_owned());
+        let url = "http://mirror.test/";
+        let done = Command::new(PROGRAM)
+            .args(["install", "--json", "--repository", url, "--product", PRODUCT, "--root"])
+            .args([root.to_str().unwrap(), &node])
+            .env("HTTP_PROXY", &proxy.url)
+            .output()
+            .unwrap();
+        assert_eq!(json(&done)["version"], "1.0.0");
+        let asked = proxy.asked.lock().unwrap().clone();
+        assert!(asked.iter().all(|line| line.starts_with("GET http://mirror.test/")), "{asked:?}");
+        assert!(asked.iter().any(|line| line.contains("/targets/")), "{asked:?}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 
 use countersign_metadata::release::Blob;
 use countersign_metadata::trusted_root::Party;
-use countersign_metadata::{KeyId, Platform, Product, Release, Version};
+use countersign_metadata::{Delta, KeyId, Platform, Product, Release, Version};
 use serde::Serialize;
 
 use super::facts::{difference, facts};
@@ -93,6 +93,8 @@ pub enum Change {
         release: Box<Release>,
         /// The file as served.
         served: Blob,
+        /// What turns other artifacts into it.
+        deltas: Vec<Delta>,
     },
     /// A published release gets another description or other bytes.
     ReleaseChanged {
@@ -102,6 +104,8 @@ pub enum Change {
         release: Box<Release>,
         /// The file as served.
         served: Blob,
+        /// What turns other artifacts into it.
+        deltas: Vec<Delta>,
     },
     /// A release is taken back.
     ReleaseRemoved {
@@ -183,15 +187,15 @@ impl fmt::Display for Change {
             Self::DelegationRemoved { role } => {
                 write!(f, "- product {role} is no longer delegated: nobody can release it")
             }
-            Self::ReleaseAdded { release, served } => {
+            Self::ReleaseAdded { release, served, deltas } => {
                 let Release { product, version, platform, .. } = &**release;
                 write!(f, "+ release {product} {version} for {platform}")?;
                 facts(release)
                     .into_iter()
-                    .chain(super::facts::served(served))
+                    .chain(super::facts::served(served, deltas))
                     .try_for_each(|(name, value)| write!(f, "\n      {name:<13}{value}"))
             }
-            Self::ReleaseChanged { was, release, served } => {
+            Self::ReleaseChanged { was, release, served, deltas } => {
                 let Release { product, version, platform, .. } = &**release;
                 write!(
                     f,
@@ -200,7 +204,7 @@ impl fmt::Display for Change {
                 for (name, from, to) in difference(was, release) {
                     write!(f, "\n      {name:<13}{to}\n      {:<13}before: {from}", "")?;
                 }
-                super::facts::served(served)
+                super::facts::served(served, deltas)
                     .into_iter()
                     .try_for_each(|(name, value)| write!(f, "\n      {name:<13}{value}"))
             }
@@ -321,12 +325,17 @@ pub(crate) fn releases(
 ) -> Vec<Change> {
     let boxed = |target: &Target| Box::new(target.release.clone());
     let added = after.iter().filter_map(|(path, now)| match before.get(path) {
-        None => Some(Change::ReleaseAdded { release: boxed(now), served: now.served }),
+        None => Some(Change::ReleaseAdded {
+            release: boxed(now),
+            served: now.served,
+            deltas: now.deltas.clone(),
+        }),
         Some(was) if was == now => None,
         Some(was) => Some(Change::ReleaseChanged {
             was: boxed(was),
             release: boxed(now),
             served: now.served,
+            deltas: now.deltas.clone(),
         }),
     });
     let gone = before.iter().filter(|(path, _)| !after.contains_key(*path));

@@ -1,8 +1,8 @@
 //! A release in words: name and value, row by row, nothing left out.
 
-use countersign_metadata::Release;
 use countersign_metadata::node::Ready;
 use countersign_metadata::release::{Blob, EnvironmentKind, Urgency};
+use countersign_metadata::{Delta, Release};
 
 use super::printable;
 
@@ -86,9 +86,14 @@ fn node(release: &Release, rows: &mut Rows) {
     }
 }
 
-/// The file as served.
-pub(crate) fn served(blob: &Blob) -> Vec<Fact> {
-    vec![("served as".to_owned(), self::blob(blob))]
+/// The file as served, and the deltas: what they make is checked against the release by whoever applies them.
+pub(crate) fn served(blob: &Blob, deltas: &[Delta]) -> Vec<Fact> {
+    let delta = |delta: &Delta| {
+        let what = format!("from artifact {}: {}", delta.from.short(), self::blob(&delta.blob()));
+        ("delta".to_owned(), what)
+    };
+    let whole = ("served as".to_owned(), self::blob(blob));
+    std::iter::once(whole).chain(deltas.iter().map(delta)).collect()
 }
 
 /// Rows that differ: name, before, after. `nothing` stands where a row is only on one side.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use countersign_metadata::release::Blob;
 use countersign_metadata::trust::Index;
 use countersign_metadata::trusted_root::TARGET;
-use countersign_metadata::{KeyId, Product, PublicKey, Release, Sha256, Version};
+use countersign_metadata::{Delta, KeyId, Product, PublicKey, Release, Sha256, Version, delta};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -43,11 +43,12 @@ pub(crate) struct Delegation {
     pub(crate) terminating: bool,
 }
 
-/// A release and its file as served.
+/// A release, its file as served, and what turns other artifacts into it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) release: Release,
     pub(crate) served: Blob,
+    pub(crate) deltas: Vec<Delta>,
 }
 
 #[derive(Deserialize)]
@@ -170,10 +171,11 @@ fn read<T: serde::de::DeserializeOwned>(what: &str, value: &Value) -> Result<T, 
 fn release(what: &str, path: &str, raw: RawTarget) -> Result<Target, Refused> {
     let malformed = |e: &dyn std::fmt::Display| Refused::malformed(what, e);
     let release = Release::from_custom(path, raw.custom.as_ref()).map_err(|e| malformed(&e))?;
-    if Some(release.to_custom().map_err(|e| malformed(&e))?) != raw.custom {
+    let deltas = delta::from_custom(raw.custom.as_ref());
+    if Some(delta::to_custom(&release, &deltas).map_err(|e| malformed(&e))?) != raw.custom {
         let field = format!("fields in the release at {path:?}");
         return Err(Refused::Unexplained { what: what.to_owned(), field });
     }
     let served = Blob { sha256: raw.hashes.sha256, length: raw.length };
-    Ok(Target { release, served })
+    Ok(Target { release, served, deltas })
 }

@@ -12,7 +12,7 @@ use super::{AuthoringError, Plan, roles};
 use crate::release::{Blob, Release};
 use crate::request::{Bytes, FORMAT, Renewal, RequestSubject, SigningRequest};
 use crate::trust::{Authority, Bins, SignedFile, Signer, TrustError, index_of, names, product_of};
-use crate::{PublicKey, Sha256};
+use crate::{Delta, PublicKey, Sha256, delta};
 
 /// One role of a draft.
 #[derive(Clone, Debug)]
@@ -309,6 +309,13 @@ impl Part {
         };
         let paths = self.releases.iter().map(Release::target_path);
         paths.filter_map(|path| Some((blob(entry(&path)?)?, path))).map(|(b, p)| (p, b)).collect()
+    }
+
+    /// The deltas to the releases that this version adds.
+    pub fn deltas(&self) -> Vec<Delta> {
+        let custom = |path: &str| self.file.signed().get("targets")?.get(path)?.get("custom");
+        let paths = self.releases.iter().map(Release::target_path);
+        paths.flat_map(|path| delta::from_custom(custom(&path))).collect()
     }
 
     /// Whose signatures count: the drafted circle first, where the draft has one, then the published one.

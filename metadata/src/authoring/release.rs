@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::draft::next_version;
 use super::published::Published;
 use super::{AuthoringError, Draft, roles};
+use crate::delta::{self, Delta};
 use crate::release::{Blob, Release};
 use crate::request::SigningRequest;
 use crate::trust::{INDEX, Indexed, REVOKED, SignedFile, index, index_of, worth_listing};
@@ -25,6 +26,19 @@ impl Draft {
         served: Blob,
         expires: Timestamp,
     ) -> Result<Self, AuthoringError> {
+        Self::release_with_deltas(published, release, (served, &[]), expires)
+    }
+
+    /// As [`Draft::release`], with what turns earlier artifacts into this one.
+    ///
+    /// # Errors
+    /// As [`Draft::release`]; or no reader would take these deltas.
+    pub fn release_with_deltas(
+        published: &Published,
+        release: &Release,
+        (served, deltas): (Blob, &[Delta]),
+        expires: Timestamp,
+    ) -> Result<Self, AuthoringError> {
         let product = &release.product;
         let role = product.as_str();
         let unknown = || AuthoringError::UnknownProduct(product.clone());
@@ -32,7 +46,7 @@ impl Draft {
         if published.revoked(product).contains(&release.version) {
             return Err(AuthoringError::Revoked { version: release.version.clone() });
         }
-        let entry = entry(release, served)?;
+        let entry = entry(release, served, deltas)?;
         let targets = published.bytes("targets").cloned();
         let Some(bins) = published.bins(product)? else {
             let entries = added(Some(last), release, entry)?;
@@ -81,14 +95,18 @@ fn next_index(
     next_version(published, &role, &next, above, targets)
 }
 
-fn entry(release: &Release, served: Blob) -> Result<Value, AuthoringError> {
+fn entry(release: &Release, served: Blob, deltas: &[Delta]) -> Result<Value, AuthoringError> {
     let unwritable = |e: serde_json::Error| AuthoringError::Unwritable {
         role: release.product.to_string(),
         reason: e.to_string(),
     };
-    let custom = release.to_custom().map_err(unwritable)?;
+    let custom = delta::to_custom(release, deltas).map_err(unwritable)?;
     // What clients will do with it, done before anybody is asked to sign.
     Release::from_custom(&release.target_path(), Some(&custom))?;
+    if delta::from_custom(Some(&custom)) != deltas {
+        let (role, reason) = (release.product.to_string(), "readers would not take its deltas");
+        return Err(AuthoringError::Unwritable { role, reason: reason.to_owned() });
+    }
     let hashes = json!({ "sha256": served.sha256 });
     Ok(json!({ "length": served.length, "hashes": hashes, "custom": custom }))
 }

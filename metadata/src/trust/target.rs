@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::layout::{self, limit};
 use crate::release::BadRelease;
-use crate::{Product, PublicKey, Release, Sha256, Version};
+use crate::{Delta, Product, PublicKey, Release, Sha256, Version, delta};
 
 /// A key, and what people call it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,12 +79,13 @@ impl Releases {
                 if release.product != *product {
                     return Err(refuse("it is a release of another product"));
                 }
-                Ok((release, sha256))
+                Ok((release, sha256, delta::from_custom(custom.as_ref())))
             };
             match read() {
-                Ok((release, sha256)) => releases.verified.push(VerifiedTarget {
+                Ok((release, sha256, deltas)) => releases.verified.push(VerifiedTarget {
                     path,
                     release,
+                    deltas,
                     length,
                     sha256,
                     signers: signers.clone(),
@@ -130,6 +131,7 @@ impl Releases {
 pub struct VerifiedTarget {
     path: String,
     release: Release,
+    deltas: Vec<Delta>,
     length: u64,
     sha256: Sha256,
     signers: Vec<Signer>,
@@ -157,6 +159,11 @@ impl VerifiedTarget {
     /// The digest of the `.tar.zst` as served. The artifact's identity is `release().artifact.sha256`.
     pub fn sha256(&self) -> &Sha256 {
         &self.sha256
+    }
+
+    /// What turns other artifacts into it, signed with it.
+    pub fn deltas(&self) -> &[Delta] {
+        &self.deltas
     }
 
     /// The distinct keys that signed it.

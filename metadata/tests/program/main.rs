@@ -14,6 +14,7 @@ mod instance;
 
 mod at_once;
 mod bins;
+mod deltas;
 mod grounds;
 mod interrupted;
 mod journey;

@@ -173,16 +173,25 @@ impl Site {
 
     /// Writes what `countersign-builder build -o OUT` writes.
     pub(crate) fn build(&self, out: &str, version: &str) -> Release {
-        let out = self.path(out);
-        fs::create_dir_all(out.join("inputs")).unwrap();
+        self.build_with(out, version, format!("version {version}").as_bytes())
+    }
+
+    /// The tar of a program with this content.
+    pub(crate) fn tar(content: &[u8]) -> Vec<u8> {
         let mut tar = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_ustar();
-        let content = format!("version {version}");
         header.set_size(content.len() as u64);
         header.set_mode(0o755);
         header.set_cksum();
-        tar.append_data(&mut header, "bin/demo", content.as_bytes()).unwrap();
-        let tar = tar.into_inner().unwrap();
+        tar.append_data(&mut header, "bin/demo", content).unwrap();
+        tar.into_inner().unwrap()
+    }
+
+    /// [`Site::build`] of a program with this content.
+    pub(crate) fn build_with(&self, out: &str, version: &str, content: &[u8]) -> Release {
+        let out = self.path(out);
+        fs::create_dir_all(out.join("inputs")).unwrap();
+        let tar = Self::tar(content);
         let source = format!("the source of {version}").into_bytes();
         let release = Release {
             format: 1,

@@ -90,6 +90,16 @@ pub fn size(text: &str) -> Result<u64, BadUnit> {
     number.parse::<u64>().ok().and_then(|n| n.checked_mul(scale)).ok_or_else(wrong)
 }
 
+/// Reads a rate in bytes a second: `64KiB/s`, `2MiB/s`; from 1 KiB a second.
+///
+/// # Errors
+/// It is none of those.
+pub fn rate(text: &str) -> Result<u64, BadUnit> {
+    let wrong = || bad(text, "a rate such as 64KiB/s or 2MiB/s (1KiB/s at least)");
+    let bytes = text.strip_suffix("/s").and_then(|bytes| size(bytes).ok());
+    bytes.filter(|bytes| *bytes >= 1 << 10).ok_or_else(wrong)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,5 +124,7 @@ mod tests {
         assert!("5s..2s".parse::<Window>().is_err());
         assert_eq!(size("2GiB").unwrap(), 2 << 30);
         assert!(size("2GB").is_err() && size("99999999TiB").is_err());
+        assert_eq!(rate("2MiB/s").unwrap(), 2 << 20);
+        assert!(["2MiB", "2MiB/m", "1023B/s", "/s"].iter().all(|bad| rate(bad).is_err()));
     }
 }

@@ -14,7 +14,9 @@ use toml::Spanned;
 use toml::de::{DeTable, Deserializer};
 
 use super::layers::Layers;
-use super::{Config, ConfigError, Mode, Open, Policy, Probation, Rebuilt, Shadow, Swap, units};
+use super::{
+    Config, ConfigError, Fetch, Mode, Open, Policy, Probation, Rebuilt, Shadow, Swap, units,
+};
 
 /// The texts and their names: what turns a place into a file and a line number.
 pub(super) struct Source<'a> {
@@ -34,10 +36,19 @@ pub(super) struct Written {
     attempts: Option<Spanned<u32>>,
     free_space: Option<Spanned<String>>,
     listen: BTreeMap<String, Spanned<String>>,
+    fetch: WrittenFetch,
     policy: WrittenPolicy,
     shadow: WrittenShadow,
     swap: WrittenSwap,
     probation: WrittenProbation,
+}
+
+#[derive(Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct WrittenFetch {
+    rate: Option<Spanned<String>>,
+    proxy: Option<Spanned<String>>,
+    deltas: Option<Spanned<bool>>,
 }
 
 #[derive(Default, Deserialize, Serialize)]
@@ -99,6 +110,9 @@ pub(super) struct Merged {
     attempts: Spanned<u32>,
     free_space: Spanned<String>,
     listen: BTreeMap<String, Spanned<String>>,
+    fetch_rate: Spanned<String>,
+    fetch_proxy: Spanned<String>,
+    fetch_deltas: Spanned<bool>,
     policy: WrittenPolicy,
     shadow_for: Spanned<String>,
     shadow_ready: Spanned<String>,
@@ -188,6 +202,9 @@ impl Written {
             attempts: or(self.attempts, 3u32),
             free_space: or(self.free_space, "64MiB"),
             listen: self.listen,
+            fetch_rate: or(self.fetch.rate, "none"),
+            fetch_proxy: or(self.fetch.proxy, "environment"),
+            fetch_deltas: or(self.fetch.deltas, true),
             policy: self.policy,
             shadow_for: or(self.shadow.r#for, "10s"),
             shadow_ready: or(self.shadow.ready, "60s"),
@@ -227,6 +244,11 @@ impl Merged {
             attempts: source.one_or_more("attempts", &self.attempts)?,
             free_space: source.read("free-space", &self.free_space, units::size)?,
             listen: listen.collect::<Result<_, ConfigError>>()?,
+            fetch: Fetch {
+                rate: source.read("fetch.rate", &self.fetch_rate, rate)?,
+                proxy: source.text("fetch.proxy", &self.fetch_proxy)?,
+                deltas: *self.fetch_deltas.get_ref(),
+            },
             policy: Policy {
                 allow_prerelease: self.policy.allow_prerelease,
                 reproducers: self.policy.reproducers,
@@ -302,6 +324,10 @@ fn mode(text: &str) -> Result<Mode, String> {
         "manual" => Ok(Mode::Manual),
         _ => Err(format!("{text:?} is neither \"automatic\" nor \"manual\"")),
     }
+}
+
+fn rate(text: &str) -> Result<Option<u64>, units::BadUnit> {
+    if text == "none" { Ok(None) } else { units::rate(text).map(Some) }
 }
 
 /// `none` is how an operator lowers this one protection, by name.

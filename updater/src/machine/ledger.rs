@@ -45,6 +45,8 @@ pub struct Attempts {
     pub count: u32,
     /// The last one.
     pub last: Moment,
+    /// The step that failed in it.
+    pub step: Effect,
     /// Why it failed.
     pub reason: String,
 }
@@ -102,7 +104,7 @@ impl Ledger {
             self.count(
                 candidate.artifact,
                 &candidate.version,
-                undo.blame,
+                (record.effect, undo.blame),
                 &undo.reason,
                 &record.at,
             );
@@ -125,7 +127,7 @@ impl Ledger {
             Some(candidate) if !self.state.is_rest() && record.state == State::Idle => {
                 self.trouble = None;
                 let (artifact, version) = (candidate.artifact, candidate.version);
-                self.count(artifact, &version, blame, &record.why, &record.at);
+                self.count(artifact, &version, (record.effect, blame), &record.why, &record.at);
             }
             _ if record.state == self.state => {
                 let again = self.trouble.take().filter(|t| t.effect == record.effect);
@@ -144,7 +146,7 @@ impl Ledger {
         &mut self,
         artifact: Sha256,
         version: &Version,
-        blame: Blame,
+        (step, blame): (Effect, Blame),
         reason: &str,
         at: &Moment,
     ) {
@@ -157,7 +159,7 @@ impl Ledger {
             }
             Blame::World => {
                 let count = self.attempts.get(&artifact).map_or(0, |a| a.count) + 1;
-                self.attempts.insert(artifact, Attempts { count, last: at, reason });
+                self.attempts.insert(artifact, Attempts { count, last: at, step, reason });
             }
         }
     }

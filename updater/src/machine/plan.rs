@@ -119,7 +119,8 @@ fn rest(ledger: &Ledger, facts: &Facts, rules: &Rules) -> Action {
     let asked = facts.apply.as_ref().is_some_and(|apply| apply.means(&candidate.artifact));
     if let Some(tried) = ledger.attempts.get(&candidate.artifact) {
         // Announcing takes the request up, so that it lifts the limit once.
-        if tried.count >= rules.attempts && !asked {
+        // What could not be fetched was not tried: mirrors come back, and nobody should have to say so.
+        if tried.count >= rules.attempts && tried.step != Effect::Fetch && !asked {
             return wait(format!(
                 "{version} failed {} times and is left alone until `apply`: {}",
                 tried.count, tried.reason

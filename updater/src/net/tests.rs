@@ -5,7 +5,8 @@ use crate::fixture::mirror::{self, Mischief};
 
 fn hasty() -> Patience {
     let short = Duration::from_millis(300);
-    Patience { connect: Duration::from_secs(10), idle: short, total: Duration::from_mins(1) }
+    let (connect, total) = (Duration::from_secs(10), Duration::from_mins(1));
+    Patience { connect, idle: short, total, trickle: Some(short) }
 }
 
 fn serve(mischief: Mischief) -> (tempfile::TempDir, Mirror) {
@@ -13,7 +14,7 @@ fn serve(mischief: Mischief) -> (tempfile::TempDir, Mirror) {
     std::fs::create_dir(dir.path().join("targets")).unwrap();
     std::fs::write(dir.path().join("targets/a"), "0123456789").unwrap();
     let url = mirror::Mirror::serve(dir.path(), mischief).url;
-    (dir, Mirror::with_patience(&url.parse().unwrap(), hasty()).unwrap())
+    (dir, Mirror::with_patience(&url.parse().unwrap(), &Proxy::Direct, hasty()).unwrap())
 }
 
 #[test]
@@ -37,9 +38,9 @@ fn an_endless_answer_ends_at_the_limit() {
 fn a_slow_trickle_ends_at_the_deadline() {
     let (_dir, mirror) = serve(Mischief::Endless);
     let now = Patience { total: Duration::ZERO, ..hasty() };
-    let mirror = Mirror::with_patience(mirror.repository(), now).unwrap();
-    let mut body = mirror.open("targets/a", 0, 10).unwrap().unwrap();
-    assert!(matches!(body.next(&mut [0; 4]), Err(NetError::CutOff { after: 0, .. })));
+    let mirror = Mirror::with_patience(mirror.repository(), &Proxy::Direct, now).unwrap();
+    let mut body = mirror.open("targets/a", 0, None, 10).unwrap().unwrap();
+    assert!(matches!(body.next(&mut [0; 4]), Err(NetError::TooSlow { after: 0, .. })));
 }
 
 #[test]
@@ -55,7 +56,7 @@ fn answers_other_than_yes_are_told_apart() {
 #[test]
 fn a_web_server_goes_on_from_a_byte_that_was_asked_for() {
     let (_dir, mirror) = serve(Mischief::None);
-    let mut body = mirror.open("targets/a", 7, 10).unwrap().unwrap();
+    let mut body = mirror.open("targets/a", 7, None, 10).unwrap().unwrap();
     let mut rest = [0; 8];
     assert_eq!((body.starts_at(), body.next(&mut rest).unwrap()), (7, 3));
     assert_eq!(&rest[..3], b"789");
@@ -88,7 +89,7 @@ fn a_path_never_leaves_the_repository() {
     assert_eq!(mirror.get("a", 10).unwrap().unwrap(), b"0123456789");
     assert!(matches!(mirror.get("a", 9), Err(NetError::TooLong { max: 9, .. })));
     assert!(mirror.get("b", 10).unwrap().is_none());
-    let mut body = mirror.open("a", 8, 10).unwrap().unwrap();
+    let mut body = mirror.open("a", 8, None, 10).unwrap().unwrap();
     let mut rest = [0; 8];
     assert_eq!((body.starts_at(), body.next(&mut rest).unwrap()), (8, 2));
 }
@@ -113,4 +114,48 @@ fn a_name_that_holds_a_slash_is_asked_for_as_one_segment() {
         assert_eq!(mirror.get(path, 10).unwrap().unwrap(), b"found", "{address}");
     }
     assert_eq!(*web.asked.lock().unwrap(), [format!("{path}@0")]);
+}
+
+#[test]
+fn a_trickle_is_given_up_unless_nobody_else_has_it() {
+    let (dir, mirror) = serve(Mischief::Trickle);
+    std::fs::write(dir.path().join("targets/long"), [7; 60]).unwrap();
+    let (idle, trickle) = (Duration::from_secs(20), Some(Duration::from_millis(100)));
+    let patience = Patience { idle, trickle, ..hasty() };
+    let mirror = Mirror::with_patience(mirror.repository(), &Proxy::Direct, patience).unwrap();
+    let error = mirror.get("targets/long", 60).unwrap_err();
+    assert!(matches!(error, NetError::TooSlow { .. }) && error.retry(), "{error}");
+    assert_eq!(mirror.patient().get("targets/long", 60).unwrap().unwrap(), [7; 60]);
+}
+
+#[test]
+fn another_range_than_the_one_asked_for_is_not_taken() {
+    let (_dir, mirror) = serve(Mischief::OtherRange);
+    let Err(error) = mirror.open("targets/a", 7, None, 10) else { panic!("it was taken") };
+    assert!(matches!(error, NetError::OtherRange { from: 7, .. }), "{error}");
+}
+
+#[test]
+fn a_refusal_tells_how_long_to_stay_away() {
+    let refuse = |retry_after| Mischief::Refuse { status: 429, retry_after, all: true };
+    for retry_after in [Some(90), None] {
+        let (_dir, mirror) = serve(refuse(retry_after));
+        let error = mirror.get("metadata/timestamp.json", 10).unwrap_err();
+        let NetError::Status { status: 429, retry_after: told, .. } = error else {
+            panic!("{error}")
+        };
+        assert_eq!(told, retry_after.map(Duration::from_secs));
+    }
+}
+
+#[test]
+fn proxies_are_addresses_without_passwords() {
+    assert_eq!("none".parse::<Proxy>().unwrap(), Proxy::Direct);
+    for good in ["http://proxy:3128", "https://127.0.0.1:1/"] {
+        assert!(matches!(good.parse().unwrap(), Proxy::Through(_)), "{good}");
+    }
+    for bad in ["", "proxy:3128", "ftp://proxy/", "socks5://proxy", "http://me:secret@proxy/"] {
+        let error = bad.parse::<Proxy>().unwrap_err().to_string();
+        assert!(!error.contains("secret"), "{error}");
+    }
 }

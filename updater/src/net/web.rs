@@ -1,64 +1,93 @@
 //! Asking a web server: redirects that never leave HTTPS, ranges, and proxies for everything but this machine.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
 use reqwest::blocking::{Client, Response};
-use reqwest::header::{CONTENT_RANGE, RANGE};
+use reqwest::header::{CONTENT_RANGE, DATE, ETAG, HeaderName, IF_RANGE, RANGE, RETRY_AFTER};
 use reqwest::{StatusCode, Url, redirect};
 
-use super::{NetError, Opened, Patience};
+use super::{NetError, Opened, Patience, Proxy};
 
 /// Redirects followed for one file.
 const REDIRECTS: usize = 5;
+/// Longest `ETag` that is sent back.
+const LONGEST_ETAG: usize = 200;
 
 pub(super) fn ask(
     client: &Client,
     base: &Url,
     path: &[String],
-    from: u64,
-) -> Result<Opened, NetError> {
+    (from, etag): (u64, Option<&str>),
+) -> Result<Option<Opened>, NetError> {
     let mut url = base.clone();
     // Pushed segment by segment, so that no path can name another host or leave the repository.
     if let Ok(mut segments) = url.path_segments_mut() {
         segments.pop_if_empty().extend(path);
     }
-    let send = |from: u64| {
+    let send = || {
         let mut request = client.get(url.clone());
         if from > 0 {
             request = request.header(RANGE, format!("bytes={from}-"));
+            if let Some(etag) = etag {
+                request = request.header(IF_RANGE, etag);
+            }
         }
         request.send()
     };
-    let send = |from: u64| -> Result<Response, NetError> {
-        let answer = match send(from) {
-            // A connection kept from an earlier answer may have been closed meanwhile: a fresh one decides.
-            Err(error) if !error.is_connect() && !error.is_timeout() => send(from),
-            answer => answer,
-        };
-        answer.map_err(|error| NetError::Unreachable {
-            url: url.to_string(),
-            source: error.without_url().into(),
-        })
+    let answer = match send() {
+        // A connection kept from an earlier answer may have been closed meanwhile: a fresh one decides.
+        Err(error) if !error.is_connect() && !error.is_timeout() => send(),
+        answer => answer,
     };
-    let mut answer = send(from)?;
-    if answer.status() == StatusCode::RANGE_NOT_SATISFIABLE {
-        answer = send(0)?;
-    }
-    match answer.status() {
-        StatusCode::NOT_FOUND | StatusCode::GONE => Ok(None),
-        StatusCode::OK => Ok(Some((Box::new(answer), 0))),
-        StatusCode::PARTIAL_CONTENT if continues_at(&answer, from) => {
-            Ok(Some((Box::new(answer), from)))
+    let answer = answer.map_err(|error| NetError::Unreachable {
+        url: url.to_string(),
+        source: error.without_url().into(),
+    })?;
+    let starts_at = match answer.status() {
+        StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(None),
+        StatusCode::OK => 0,
+        StatusCode::PARTIAL_CONTENT if continues_at(&answer, from) => from,
+        StatusCode::PARTIAL_CONTENT => {
+            return Err(NetError::OtherRange { url: url.to_string(), from });
         }
-        status => Err(NetError::Status { url: url.to_string(), status: status.as_u16() }),
+        status => {
+            let (status, retry_after) = (status.as_u16(), retry_after(&answer));
+            return Err(NetError::Status { url: url.to_string(), status, retry_after });
+        }
+    };
+    let strong = |etag: &&str| etag.starts_with('"') && etag.len() <= LONGEST_ETAG;
+    let etag = header(&answer, ETAG).filter(strong).map(str::to_owned);
+    Ok(Some(Opened { bytes: Box::new(answer), starts_at, etag }))
+}
+
+fn header(answer: &Response, name: HeaderName) -> Option<&str> {
+    answer.headers().get(name)?.to_str().ok()
+}
+
+/// RFC 9110 10.2.3: seconds, or a date. A date counts from the server's own, so that no two clocks are compared.
+fn retry_after(answer: &Response) -> Option<Duration> {
+    let text = header(answer, RETRY_AFTER)?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
     }
+    let date = |text: &str| rfc2822::DateTimeParser::new().parse_timestamp(text).ok();
+    let now = header(answer, DATE).and_then(date).unwrap_or_else(Timestamp::now);
+    Duration::try_from(date(text)?.duration_since(now)).ok()
 }
 
 /// Whether a partial answer begins where it was asked to.
 fn continues_at(answer: &Response, from: u64) -> bool {
-    let range = answer.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+    let range = header(answer, CONTENT_RANGE);
     range.is_some_and(|range| range.starts_with(&format!("bytes {from}-")))
 }
 
-pub(super) fn client(base: &Url, patience: Patience) -> Result<Client, reqwest::Error> {
+pub(super) fn client(
+    base: &Url,
+    proxy: &Proxy,
+    patience: Patience,
+) -> Result<Client, reqwest::Error> {
     let redirects = redirect::Policy::custom(|attempt| {
         let secure = attempt.previous().iter().any(|url| url.scheme() == "https");
         if attempt.previous().len() > REDIRECTS {
@@ -80,7 +109,12 @@ pub(super) fn client(base: &Url, patience: Patience) -> Result<Client, reqwest::
     let local = base.host_str().is_some_and(|host| {
         host == "localhost" || host.trim_matches(['[', ']']).parse().is_ok_and(is_loopback)
     });
-    if local { builder.no_proxy() } else { builder }.build()
+    match proxy {
+        Proxy::Environment if !local => builder,
+        Proxy::Through(url) if !local => builder.proxy(reqwest::Proxy::all(url.clone())?),
+        Proxy::Environment | Proxy::Through(_) | Proxy::Direct => builder.no_proxy(),
+    }
+    .build()
 }
 
 fn is_loopback(address: std::net::IpAddr) -> bool {

@@ -27,8 +27,8 @@ pub(super) const STATE: &str = "/state";
 
 /// What a program may write into one file beyond twice what its state was.
 const HEADROOM: u64 = 1 << 30;
-/// Bytes that must stay free where the state is: what `free-space` is unless the operator says otherwise.
-const KEEP_FREE: u64 = 64 << 20;
+/// Bytes that must stay free where the state is, for a program that is tried without a node and its `free-space`.
+pub(super) const KEEP_FREE: u64 = 64 << 20;
 
 /// What of the host a program that is not static needs. Links stay links.
 const HOST: [&str; 10] = [
@@ -51,6 +51,8 @@ pub(super) struct Room {
     pub(super) state: PathBuf,
     pub(super) limits: Limits,
     pub(super) log: PathBuf,
+    /// Bytes that must stay free where the state is: the operator's `free-space`.
+    pub(super) keep_free: u64,
 }
 
 /// The operator's limits.
@@ -60,7 +62,8 @@ fn limits(shadow: &config::Shadow) -> Limits {
 
 impl Room {
     pub(super) fn new(tree: PathBuf, state: &Path, config: &Config, log: &Path) -> Self {
-        Self { tree, state: state.to_owned(), limits: limits(&config.shadow), log: log.to_owned() }
+        let (state, limits, log) = (state.to_owned(), limits(&config.shadow), log.to_owned());
+        Self { tree, state, limits, log, keep_free: config.free_space }
     }
 
     /// The release's own command, with its sockets.
@@ -96,7 +99,8 @@ impl Room {
         let file_bytes = longest_file(Some(&self.state))?;
         let sandbox = plain(command, Limits { file_bytes, ..limits })
             .mount(Mount::ReadOnly { from: self.tree.clone(), to: TREE.into() });
-        let mut sandbox = with_state(sandbox, self.state.clone()).output(log, super::MAX_OUTPUT);
+        let mut sandbox =
+            with_state(sandbox, self.state.clone(), self.keep_free).output(log, super::MAX_OUTPUT);
         for (name, value) in &launch.environment {
             sandbox = sandbox.environment(name, value);
         }
@@ -105,8 +109,8 @@ impl Room {
 }
 
 /// Gives it a directory to be written, but not all of the disk that it lies on.
-pub(super) fn with_state(sandbox: Sandbox, from: PathBuf) -> Sandbox {
-    sandbox.mount(Mount::Writable { from, to: STATE.into() }).work_dir(STATE).keep_free(KEEP_FREE)
+pub(super) fn with_state(sandbox: Sandbox, from: PathBuf, keep_free: u64) -> Sandbox {
+    sandbox.mount(Mount::Writable { from, to: STATE.into() }).work_dir(STATE).keep_free(keep_free)
 }
 
 /// How long a file may get, given the state to begin with.

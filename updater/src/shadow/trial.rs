@@ -61,7 +61,7 @@ pub fn trial(
     let limits = Limits { memory, file_bytes, ..Limits::default() };
     let mut sandbox = room::plain(command, limits).output(output, super::MAX_OUTPUT);
     if let Some(from) = state {
-        sandbox = room::with_state(sandbox, from);
+        sandbox = room::with_state(sandbox, from, room::KEEP_FREE);
     }
     let started = Instant::now();
     let mut running = sandbox.spawn()?;

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use crate::durable::{self, DiskError, OnDisk};
+use crate::durable::{DiskError, OnDisk};
 
 /// The format that this code writes.
 const FORMAT: u32 = 1;
@@ -23,6 +23,16 @@ pub(super) enum Segment {
     Raw(Vec<u8>),
     /// A file's bytes: they lie in the tree.
     File { path: String, length: u64 },
+}
+
+impl Segment {
+    /// Its bytes in the tar.
+    pub(super) fn length(&self) -> u64 {
+        match self {
+            Self::Raw(raw) => raw.len() as u64,
+            Self::File { length, .. } => *length,
+        }
+    }
 }
 
 /// All pieces, in order.
@@ -47,6 +57,11 @@ impl Layout {
         Self(segments)
     }
 
+    pub(super) fn into_segments(self) -> Vec<Segment> {
+        self.0
+    }
+
+    /// Not synced: whoever stages syncs all of it.
     pub(super) fn write(&self, path: &Path) -> Result<(), DiskError> {
         let segments = self.0.iter().map(|segment| match segment {
             Segment::Raw(raw) => WrittenSegment::Raw { raw: STANDARD.encode(raw) },
@@ -59,7 +74,7 @@ impl Layout {
             .map_err(io::Error::from)
             .and_then(|json| zstd::encode_all(json.as_slice(), 3))
             .on_disk("write", path)?;
-        durable::write(path, &bytes)
+        std::fs::write(path, &bytes).on_disk("write", path)
     }
 
     pub(super) fn read(path: &Path) -> Result<Self, DiskError> {
@@ -114,14 +129,15 @@ impl Read for Tar {
                 None => return Ok(0),
                 Some(Segment::Raw(raw)) => self.now = Box::new(io::Cursor::new(raw)),
                 Some(Segment::File { path, length }) => {
-                    self.now = Box::new(open(&self.tree, &path, length)?);
+                    self.now = Box::new(open(&self.tree, &path, length)?.take(length));
                 }
             }
         }
     }
 }
 
-fn open(tree: &Path, path: &str, length: u64) -> io::Result<io::Take<File>> {
+/// Opens a file of the tree, which must have this length.
+pub(super) fn open(tree: &Path, path: &str, length: u64) -> io::Result<File> {
     let file = File::options()
         .read(true)
         // Neither a link nor a pipe in a file's place may hold us up.
@@ -132,5 +148,5 @@ fn open(tree: &Path, path: &str, length: u64) -> io::Result<io::Take<File>> {
         let what = format!("{path} is not a file of {length} bytes");
         return Err(io::Error::new(io::ErrorKind::InvalidData, what));
     }
-    Ok(file.take(length))
+    Ok(file)
 }

@@ -3,6 +3,7 @@
 mod keyless;
 
 use super::*;
+use crate::fixture::mirror::{Mirror as Server, Mischief};
 use crate::fixture::{PRODUCT, Person, Repository as Fixture};
 use countersign_metadata::release::target_path;
 use countersign_metadata::statement::Outcome;
@@ -259,4 +260,23 @@ fn a_local_store_that_is_cut_off_or_changed_is_downloaded_again_and_never_believ
     fs::write(home.trust().join("root.json"), &root[..root.len() / 2]).unwrap();
     let error = refresh(&home, &config, now).unwrap_err();
     assert!(matches!(error, TrustStoreError::Root { .. }), "{error}");
+}
+
+#[test]
+fn a_mirror_that_wants_to_be_left_alone_is_and_the_next_one_is_asked() {
+    let mut fixture = Fixture::new();
+    fixture.publish(2);
+    let refuse = Mischief::Refuse { status: 503, retry_after: Some(600), all: true };
+    let busy = Server::serve(fixture.dir.path(), refuse);
+    let (_dir, home, config) = node(&[busy.url.clone(), fixture.url()], &fixture);
+    for asked in [1, 1] {
+        let found = refresh(&home, &config, Timestamp::now()).unwrap();
+        assert_eq!(found.mirror.to_string(), format!("{}/", fixture.url()));
+        assert_eq!(busy.asked.lock().unwrap().len(), asked);
+    }
+    let (_dir, home, config) = node(std::slice::from_ref(&busy.url), &fixture);
+    refresh(&home, &config, Timestamp::now()).unwrap_err();
+    let error = refresh(&home, &config, Timestamp::now()).unwrap_err();
+    assert!(error.is_unreachable() && error.retry(), "{error}");
+    assert!(error.to_string().contains("not asked again before"), "{error}");
 }

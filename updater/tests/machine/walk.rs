@@ -241,11 +241,11 @@ fn a_journal_that_is_moved_aside_at_any_step_lets_nothing_start_or_change_betwee
 }
 
 #[test]
-fn a_release_that_cannot_be_fetched_comes_to_an_end_however_often_it_is_asked_for() {
+fn a_release_that_cannot_be_unpacked_comes_to_an_end_however_often_it_is_asked_for() {
     let mut world = Model { applies: true, ..Model::new(false) };
-    world.fail.insert(Effect::Fetch, (99, false));
+    world.fail.insert(Effect::Stage, (99, false));
     let mut end = alone(world).pop().unwrap();
-    let tries = |place: &Place| 99 - place.world.fail[&Effect::Fetch].0;
+    let tries = |place: &Place| 99 - place.world.fail[&Effect::Stage].0;
     assert_eq!(tries(&end), 3, "the first request was used up by the first try");
     for more in 1..4 {
         end.world.applies = true;
@@ -301,13 +301,33 @@ fn a_release_that_failed_by_its_own_fault_is_never_announced_again() {
 fn a_release_that_the_world_keeps_failing_is_left_alone_after_three_tries() {
     let mut place =
         Place { ledger: Ledger::default(), world: Model::new(false), left: 0, trail: Vec::new() };
-    place.world.fail.insert(Effect::Fetch, (99, false));
+    place.world.fail.insert(Effect::Stage, (99, false));
     for _ in 0..100 {
         match next(&place, &mut BTreeSet::new()).into_iter().next() {
             Some(next) => place = next,
             None => break,
         }
     }
-    assert_eq!(place.world.fail[&Effect::Fetch].0, 96);
-    assert!(place.ledger.bad.is_empty(), "a mirror's fault is not the release's");
+    assert_eq!(place.world.fail[&Effect::Stage].0, 96);
+    assert!(place.ledger.bad.is_empty(), "the world's fault is not the release's");
+}
+
+#[test]
+fn a_release_that_cannot_be_fetched_for_a_while_is_taken_when_it_can_and_nobody_has_to_say_so() {
+    let mut world = Model::new(false);
+    world.fail.insert(Effect::Fetch, (12, false));
+    let path = alone(world);
+    let tried = |place: &Place| place.ledger.attempts.values().map(|tried| tried.count).max();
+    assert_eq!(path.iter().filter_map(tried).max(), Some(12));
+    let end = path.last().unwrap();
+    assert!(matches!(end.ledger.state, State::Committed { .. }), "{:?}", end.ledger.state);
+    // Not at once, and more and more seldom.
+    let failed = path.iter().find(|place| tried(place) == Some(4)).unwrap();
+    let last = failed.ledger.attempts.values().next().unwrap().last.clone();
+    let facts = Facts { now: last.clone(), ..failed.world.facts(&failed.ledger) };
+    let patient = Rules { pause: Duration::from_secs(60), ..rules() };
+    let Action::Wait { until: Some(until), .. } = plan(&failed.ledger, &facts, &patient) else {
+        panic!("it is tried at once")
+    };
+    assert_eq!(last.until(&until), Duration::from_secs(60 * 8));
 }

@@ -5,13 +5,14 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use countersign_console::{Exit, Failure, Hint, Out, Progress};
-use countersign_metadata::Release;
 use countersign_metadata::attestation::{self, VerifiedAttestation};
 use countersign_metadata::authoring::Draft;
 use countersign_metadata::layout::{self, limit};
 use countersign_metadata::release::Blob;
+use countersign_metadata::{Release, Version};
 use serde_json::json;
 
+use crate::deltas::{self, From};
 use crate::draft_dir::{self, DraftDir, MAX_RELEASE};
 use crate::repository::Repository;
 use crate::when::{self, Within};
@@ -29,6 +30,13 @@ pub(crate) struct Args {
     /// Name of the draft [default: NAME-VERSION-PLATFORM of the release]
     #[arg(long)]
     name: Option<String>,
+    /// Publish the difference to this version too, for nodes that have it (may be given again) [default: the newest
+    /// version before it, if that makes downloads shorter]
+    #[arg(long, value_name = "VERSION")]
+    delta_from: Vec<Version>,
+    /// Publish no difference to any version
+    #[arg(long, conflicts_with = "delta_from")]
+    no_deltas: bool,
     /// How long the product's role is good
     #[arg(long, value_name = "SPAN", default_value = "1y")]
     expires: Within,
@@ -52,13 +60,28 @@ impl Args {
         published
             .load_bin_of(&release, &mut repository.source())
             .map_err(|error| tell::authoring("cannot read the release's bin", &error))?;
-        let draft = Draft::release(&published, &release, served, expires)
+        let from = match (self.no_deltas, self.delta_from.as_slice()) {
+            (true, _) => From::Nothing,
+            (false, []) => From::Newest,
+            (false, versions) => From::These(versions),
+        };
+        let made = deltas::make(
+            &repository,
+            &mut published,
+            (&release, served),
+            &artifact,
+            from,
+            &progress,
+        )?;
+        let listed: Vec<_> = made.iter().map(|made| made.delta).collect();
+        let draft = Draft::release_with_deltas(&published, &release, (served, &listed), expires)
             .map_err(|error| tell::authoring("cannot draft this release", &error))?;
         let name = match self.name {
             Some(name) => draft_dir::plain(name)?,
             None => release.file_name().trim_end_matches(".tar.zst").to_owned(),
         };
         let dir = DraftDir::create(&repository, &name, &draft, |to| {
+            deltas::stage(to, &made)?;
             stage(&self.release, to, &release, served, &progress)
         })?;
         drop(progress);
@@ -76,13 +99,20 @@ impl Args {
         if provenance == "unsigned" {
             out.say("Its provenance is not signed: it stays in the draft and is not published.");
         }
+        for made in &made {
+            let (length, served) = (made.delta.length, served.length);
+            out.say(format!(
+                "Nodes that have {} fetch {length} bytes instead of {served}.",
+                made.from
+            ));
+        }
         for path in &requests {
             out.say(format!("Keyholders rebuild it from there and sign {}", path.display()));
         }
         out.json(&json!({
             "draft": draft.name(), "dir": dir, "requests": requests,
             "provenance": provenance,
-            "artifact": release.artifact.sha256, "served": served.sha256,
+            "artifact": release.artifact.sha256, "served": served.sha256, "deltas": listed,
         }));
         Ok(Exit::Done)
     }

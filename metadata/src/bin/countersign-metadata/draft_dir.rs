@@ -6,6 +6,7 @@
 //! drafts/NNNN-NAME/release.json          for a release: the same shape as a builder's output directory,
 //!                  NAME.tar.zst  inputs/   so that `countersign-builder rebuild --release` works on it
 //!                  provenance.json  provenance.dsse.json
+//!                  deltas/SHA256           from earlier artifacts to this one
 //! drafts/NNNN-NAME/signatures/ROLE.KEYID.json
 //! ```
 

@@ -6,6 +6,7 @@
 
 mod attest;
 mod check;
+mod deltas;
 mod disk;
 mod draft;
 mod draft_dir;

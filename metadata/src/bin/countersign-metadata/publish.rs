@@ -155,6 +155,10 @@ fn put_targets(
             put(dir.dir.join(&path), path, blob)?;
         }
     }
+    for delta in dir.draft.parts().iter().flat_map(Part::deltas) {
+        let path = layout::delta(&delta.sha256);
+        put(dir.dir.join(&path), path, delta.blob())?;
+    }
     for part in dir.draft.parts() {
         for (path, served) in part.served() {
             let name = path.rsplit_once('/').map_or(path.as_str(), |(_, name)| name);

@@ -7,6 +7,7 @@ use countersign_console::{Exit, Failure, Out};
 use countersign_updater::config::Mode;
 use countersign_updater::generation::Generation;
 use countersign_updater::machine::{Ledger, Record, State, journal};
+use countersign_updater::mirrors::{Fault, For, Mirrors, Trouble};
 use countersign_updater::supervise::client::Client;
 use countersign_updater::supervise::protocol::{Phase, Status};
 use countersign_updater::{Config, Home};
@@ -31,6 +32,7 @@ struct View {
     supervisor: Result<Status, String>,
     agent: bool,
     config: Config,
+    mirrors: Mirrors,
 }
 
 impl Args {
@@ -46,6 +48,7 @@ impl Args {
             supervisor: Client::new(&home).status().map_err(|error| error.to_string()),
             agent: agent_runs(&home),
             config,
+            mirrors: Mirrors::read(&home),
         };
         view.say(out);
         out.json(&view.to_json());
@@ -75,6 +78,9 @@ impl View {
             out.say(format!("not before  {}{}", exact(instant), distance(instant)));
         }
         out.say(format!("next        {}", self.next()));
+        for trouble in self.mirrors.troubles() {
+            out.say(format!("mirror      {}", mirror(trouble)));
+        }
         for bad in self.ledger.bad.values() {
             out.say(format!("known bad   {} since {}: {}", bad.version, bad.at, bad.reason));
         }
@@ -188,8 +194,29 @@ impl View {
             "known-bad": self.ledger.bad,
             "attempts": self.ledger.attempts,
             "trouble": self.ledger.trouble,
+            "mirrors": self.mirrors.troubles().collect::<Vec<_>>(),
         })
     }
+}
+
+/// What is wrong with a mirror.
+fn mirror(trouble: &Trouble) -> String {
+    let what = match trouble.fault {
+        Fault::Away => "did not give",
+        Fault::Busy => "refused",
+        Fault::Untrusted => "lied about",
+    };
+    let asked = match trouble.r#for {
+        For::Metadata => "the metadata",
+        For::Artifact => "the artifact",
+        For::Delta => "a delta",
+    };
+    let Trouble { mirror, reason, count, since, .. } = trouble;
+    let again = match &trouble.not_before {
+        Some(until) => format!("; not asked before {}{}", exact(until.wall), distance(until.wall)),
+        None => String::new(),
+    };
+    format!("{mirror} {what} {asked} ({count} times since {}): {reason}{again}", exact(since.wall))
 }
 
 fn phase(phase: Phase) -> &'static str {
