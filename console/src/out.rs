@@ -53,6 +53,13 @@ impl Out {
         write_line(&table.to_string());
     }
 
+    /// One object of a stream, to a program: a line of its own, whatever else was asked for.
+    pub fn line(self, value: &impl Serialize) {
+        if let Ok(text) = serde_json::to_string(value) {
+            write_line(&text);
+        }
+    }
+
     /// The result, to a program: one pretty-printed JSON document.
     pub fn json(self, value: &impl Serialize) {
         if self.json {

@@ -6,8 +6,10 @@ mod effects;
 mod facts;
 mod keeper;
 mod proof;
+mod seen;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
@@ -31,6 +33,7 @@ use crate::{Config, Home};
 
 pub use apply::{Asked, ask_to_apply, withdraw_apply};
 pub use clock::now;
+pub use seen::{Refreshes, Seen};
 
 /// How the agent runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +107,19 @@ pub struct RepositoryTrouble {
 /// # Errors
 /// Another agent runs, or the node directory cannot be used.
 pub fn run(home: &Home, options: Options, witness: &mut dyn Witness) -> Result<Ended, AgentError> {
+    run_seen(home, options, witness, &Arc::default())
+}
+
+/// [`run`], counting what is seen in `seen`.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_seen(
+    home: &Home,
+    options: Options,
+    witness: &mut dyn Witness,
+    seen: &Arc<Seen>,
+) -> Result<Ended, AgentError> {
     let lock_path = home.agent_lock();
     let lock = std::fs::File::options()
         .append(true)
@@ -123,7 +139,7 @@ pub fn run(home: &Home, options: Options, witness: &mut dyn Witness) -> Result<E
     command::end_what_is_left();
     let config = Config::load(home)?;
     let rules = rules(&config);
-    let mut world = Real::new(home.clone(), config)?;
+    let mut world = Real::new(home.clone(), config, Arc::clone(seen))?;
     let (mut journal, records) = Journal::open(&home.journal())?;
     let mut ledger = Ledger::of(&records);
     loop {
@@ -206,10 +222,11 @@ struct Real {
     copier: Option<Copier>,
     keeper: Option<keeper::Keeper>,
     watch: crate::probation::Watch,
+    seen: Arc<Seen>,
 }
 
 impl Real {
-    fn new(home: Home, config: Config) -> Result<Self, AgentError> {
+    fn new(home: Home, config: Config, seen: Arc<Seen>) -> Result<Self, AgentError> {
         Ok(Self {
             supervisor: Client::new(&home),
             home,
@@ -221,6 +238,7 @@ impl Real {
             copier: None,
             keeper: None,
             watch: crate::probation::Watch::default(),
+            seen,
         })
     }
 

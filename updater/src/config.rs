@@ -44,6 +44,13 @@
 //! [probation]
 //! for = "30s"
 //! crashes = 3
+//!
+//! [status]
+//! listen = "127.0.0.1:9120"    # where the agent shows how things are; nowhere by default
+//! public = false               # true: an address that other machines reach is meant
+//!
+//! [serve]
+//! keep = 0                     # artifacts kept as downloaded, for `countersign-updater serve`
 //! ```
 
 mod layers;
@@ -99,6 +106,10 @@ pub struct Config {
     pub swap: Swap,
     /// How a release is watched after the swap.
     pub probation: Probation,
+    /// Where the agent shows how things are; `None`: nowhere.
+    pub status: Option<SocketAddr>,
+    /// How many artifacts are kept as they were downloaded, for other nodes.
+    pub keep_artifacts: u32,
 }
 
 /// Who decides when a release is taken.
@@ -285,6 +296,7 @@ mod tests {
         assert_eq!(config.delay.max, Duration::from_hours(24));
         assert_eq!(config.platform, Platform::here());
         assert_eq!((config.fetch.rate, config.fetch.deltas), (None, true));
+        assert_eq!((config.status, config.keep_artifacts), (None, 0));
     }
 
     #[test]
@@ -310,6 +322,7 @@ mod tests {
                 "[[policy.identities]]\nlabel = \"a\"\nidentity = \"\"\nissuer = \"i\"",
                 "n.toml:5: policy.identities",
             ),
+            ("[status]\nlisten = \"0.0.0.0:9120\"", "n.toml:4: status.listen"),
         ] {
             let error = parse(&format!("{head}{tail}")).unwrap_err().to_string();
             assert!(error.starts_with(wanted), "{error}");

@@ -1,5 +1,7 @@
 //! What this machine and this node directory have to offer, each lack with what would help.
 
+mod host;
+
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -61,7 +63,7 @@ pub fn machine() -> Vec<Finding> {
         }
         found
     };
-    capabilities.map(look).collect()
+    capabilities.map(look).chain(host::machine()).collect()
 }
 
 /// Why memory cannot be bounded on this machine, if it cannot.
@@ -73,6 +75,7 @@ pub fn memory_limit_missing() -> Option<String> {
 /// What the node directory looks like.
 pub fn node(home: &Home, config: &Config) -> Vec<Finding> {
     let mut findings = vec![space(home, config), seed(home), socket_path(home)];
+    findings.extend(host::node(home, config));
     let supervised = UnixStream::connect(home.supervisor_socket());
     findings.push(finding(
         "supervisor",

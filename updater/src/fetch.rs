@@ -11,7 +11,7 @@ mod download;
 mod pace;
 mod partial;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -77,6 +77,11 @@ impl Fetched {
     /// What it is.
     pub fn target(&self) -> &VerifiedTarget {
         &self.target
+    }
+
+    /// Where it lies until it is staged.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The stored release that it was made of, where it is a delta.
@@ -171,6 +176,11 @@ impl FetchError {
 fn list(tried: &[(Repository, MirrorFailure)]) -> String {
     let all: Vec<_> = tried.iter().map(|(mirror, e)| format!("{mirror} ({})", chain(e))).collect();
     all.join("; ")
+}
+
+/// Bytes of an artifact that are there from before.
+pub fn begun(home: &Home, approved: &Approved) -> u64 {
+    fs::metadata(partial::path(home, approved.target().sha256())).map_or(0, |there| there.len())
 }
 
 /// Downloads the artifact of `approved`, or finds it complete from before. `progress` hears of every byte that

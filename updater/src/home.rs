@@ -6,6 +6,7 @@
 //! NODE/seed                       32 random bytes, mode 0600: the hold-off is drawn from it
 //! NODE/mirrors.json               which mirror failed or asked to be left alone, and until when
 //! NODE/trust/                     TUF files, exactly as downloaded
+//! NODE/cache/SHA256               an artifact as it was downloaded, kept for other nodes
 //! NODE/store/SHA256/              a staged release: release.json, layout.json.zst, tree/
 //! NODE/state/K/                   data directory number K: never deleted, never overwritten by the updater
 //! NODE/generations/N/             generation.json: which binary runs on which state, and how
@@ -232,6 +233,11 @@ impl Home {
     /// TUF files, exactly as downloaded.
     pub fn trust(&self) -> PathBuf {
         self.0.join("trust")
+    }
+
+    /// Artifacts as they were downloaded, kept for other nodes.
+    pub fn cache(&self) -> PathBuf {
+        self.0.join("cache")
     }
 
     /// Staged releases.

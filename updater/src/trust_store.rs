@@ -3,6 +3,7 @@
 //! Rollback protection lives in these files, so they are written also after a failed refresh, each atomically,
 //! `timestamp.json` last: a power cut in between leaves an older timestamp, never a newer one without its files.
 
+mod handed_on;
 mod instance;
 mod verdicts;
 
@@ -27,6 +28,7 @@ use crate::net::{Mirror, NetError, Repository};
 use crate::verify::Reproduced;
 use crate::{Config, Home, verify};
 
+pub use handed_on::{HandedOn, expiries, handed_on};
 pub use instance::signed_trusted_root;
 pub use verdicts::kept_reproducers;
 
@@ -112,6 +114,24 @@ impl Source for &Mirror {
         self.get(path, max_bytes).map_err(|error: NetError| {
             if error.retry() { error.into() } else { SourceError::permanent(error) }
         })
+    }
+}
+
+/// A mirror, and the roots that it gave: the law keeps only the last one, others may need the way to it.
+struct Roots<'a> {
+    mirror: &'a Mirror,
+    seen: Vec<(u64, Vec<u8>)>,
+}
+
+impl Source for Roots<'_> {
+    fn fetch(&mut self, path: &str, max_bytes: u64) -> Result<Option<Vec<u8>>, SourceError> {
+        let bytes = (&mut &*self.mirror).fetch(path, max_bytes)?;
+        if let Some(version) = handed_on::root_version(path)
+            && let Some(bytes) = &bytes
+        {
+            self.seen.push((version, bytes.clone()));
+        }
+        Ok(bytes)
     }
 }
 
@@ -217,18 +237,19 @@ fn ask(
             return Ok(Err(TrustError::Unreachable { path, retry: false, source }));
         }
     };
-    let mut source = &mirror;
+    let mut source = Roots { mirror: &mirror, seen: Vec::new() };
     let answer = trust
         .refresh(now, &mut source)
         .and_then(|()| trust.releases_for(&config.product, &config.platform, now, &mut source));
     TrustDir::new(home.trust()).persist(&trust.kept())?;
+    handed_on::keep_roots(home, trust.root().version(), source.seen)?;
     let releases = match answer {
         Ok(releases) => releases,
         Err(error) => return Ok(Err(error)),
     };
     let mut reproduced = BTreeMap::new();
     if config.policy.reproducers > 0 || config.policy.rebuilt != Rebuilt::Threshold(false) {
-        let root = match instance::trusted_root(home, trust, now, &mut source)? {
+        let root = match instance::trusted_root(home, trust, now, &mut &mirror)? {
             Ok(root) => root,
             Err(error) => return Ok(Err(error)),
         };

@@ -17,7 +17,7 @@ use crate::machine::{Blame, Candidate, Effect, Facts, Outcome, State};
 use crate::state::{Secrets, migrate, opening, shadow_copy, snapshot};
 use crate::supervise::{ClientError, Phase, Reply, Request};
 use crate::swap::{self, Lease, marker};
-use crate::{fetch, shadow, stage};
+use crate::{fetch, shadow, shelf, stage};
 
 /// A node that does not end is waited for this long; its supervisor's own limit comes before.
 const LONGEST_STOP: Duration = Duration::from_hours(1);
@@ -129,8 +129,15 @@ impl Real {
 
     fn fetch(&mut self, artifact: &Sha256) -> Acted {
         let approved = self.approved(artifact)?;
-        let fetched = fetch::fetch(&self.home, &self.config, approved, &mut |_| {})
-            .map_err(|error| world(&error))?;
+        let seen = std::sync::Arc::clone(&self.seen);
+        // What an earlier life left is not downloaded again; it is told too.
+        let mut left = fetch::begun(&self.home, &approved);
+        let fetched = fetch::fetch(&self.home, &self.config, approved, &mut |bytes| {
+            let old = left.min(bytes);
+            left -= old;
+            seen.received(bytes - old);
+        })
+        .map_err(|error| world(&error))?;
         self.proof = Proof { fetched: Some(fetched), ..Proof::default() };
         Ok(Outcome::Done)
     }
@@ -142,6 +149,8 @@ impl Real {
             self.fetch(artifact)?;
         }
         let fetched = self.proof.fetched.take().ok_or_else(|| misplaced(Effect::Stage))?;
+        // For others only: this node can do without.
+        let _not_kept = shelf::keep(&self.home, &self.config, &fetched);
         let staged = stage::stage(&self.home, fetched).map_err(|error| {
             // What was signed cannot be unpacked: no mirror can make that good.
             let blame = if error.is_untrusted() { Blame::Release } else { Blame::World };

@@ -128,6 +128,7 @@ impl Real {
                 trust_store::refresh(&self.home, &self.config, now.wall).map_err(|error| {
                     RepositoryTrouble { reason: chain(&error), unreachable: error.is_unreachable() }
                 });
+            self.seen.refreshed(now.wall, answer.is_ok());
             self.asked = Some((answer, Instant::now()));
         }
         let refreshed = match &self.asked {

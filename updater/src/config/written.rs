@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -41,6 +42,21 @@ pub(super) struct Written {
     shadow: WrittenShadow,
     swap: WrittenSwap,
     probation: WrittenProbation,
+    status: WrittenStatus,
+    serve: WrittenServe,
+}
+
+#[derive(Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct WrittenStatus {
+    listen: Option<Spanned<String>>,
+    public: bool,
+}
+
+#[derive(Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct WrittenServe {
+    keep: u32,
 }
 
 #[derive(Default, Deserialize, Serialize)]
@@ -126,6 +142,8 @@ pub(super) struct Merged {
     swap_lease: Option<Spanned<String>>,
     probation_for: Spanned<String>,
     probation_crashes: Spanned<u32>,
+    status: WrittenStatus,
+    serve: WrittenServe,
 }
 
 fn or<T>(written: Option<Spanned<T>>, default: impl Into<T>) -> Spanned<T> {
@@ -218,6 +236,8 @@ impl Written {
             swap_lease: self.swap.lease,
             probation_for: or(self.probation.r#for, "30s"),
             probation_crashes: or(self.probation.crashes, 3u32),
+            status: self.status,
+            serve: self.serve,
         })
     }
 }
@@ -279,6 +299,8 @@ impl Merged {
                 window: duration("probation.for", &self.probation_for)?,
                 crashes: source.one_or_more("probation.crashes", &self.probation_crashes)?,
             },
+            status: self.status.validate(source)?,
+            keep_artifacts: self.serve.keep,
         })
     }
 }
@@ -297,6 +319,20 @@ fn identities(
         }
     }
     Ok(signers)
+}
+
+impl WrittenStatus {
+    /// What a node says about itself is nobody else's business, unless the operator says so.
+    fn validate(&self, source: &Source<'_>) -> Result<Option<SocketAddr>, ConfigError> {
+        let Some(written) = &self.listen else { return Ok(None) };
+        let address: SocketAddr = source.text("status.listen", written)?;
+        if address.ip().is_loopback() || self.public {
+            return Ok(Some(address));
+        }
+        let reason =
+            "status.listen: other machines could ask here; say `public = true` if they may";
+        Err(source.line(written.span(), reason.to_owned()))
+    }
 }
 
 fn absolute(text: &str) -> Result<PathBuf, String> {

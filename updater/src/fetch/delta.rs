@@ -31,7 +31,9 @@ pub(super) fn worth_it(
     };
     let to_come = target.length().saturating_sub(there);
     let held = |delta: &&Delta| home.stored(&delta.from).is_dir();
-    let deltas = target.deltas().iter().filter(|_| config.fetch.deltas);
+    // Who hands artifacts on to others needs them as they are served.
+    let wanted = config.fetch.deltas && config.keep_artifacts == 0;
+    let deltas = target.deltas().iter().filter(|_| wanted);
     let shorter = deltas.filter(|delta| delta.length < to_come).filter(held);
     Ok(shorter.min_by_key(|delta| delta.length).copied())
 }

@@ -16,6 +16,7 @@
 
 pub mod client;
 mod core;
+mod inherited;
 mod launch;
 mod log;
 mod notify;
@@ -26,6 +27,7 @@ pub mod protocol;
 mod ready;
 mod server;
 mod sockets;
+mod watchdog;
 
 use std::io;
 use std::net::SocketAddr;

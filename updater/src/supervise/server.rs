@@ -15,11 +15,11 @@ use signal_hook::iterator::Signals;
 use super::core::{Core, Event};
 use super::orphan::{self, NodeFile};
 use super::protocol::{MAX_LINE, Reply, Request};
-use super::sockets::Sockets;
-use super::{Limits, SuperviseError};
+use super::{Limits, SuperviseError, inherited, watchdog};
 use crate::Home;
 use crate::durable;
 use crate::generation::Generation;
+use crate::systemd;
 
 /// An asker that says nothing for this long is hung up on.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -48,12 +48,14 @@ pub fn run(home: &Home, limits: Limits, tell: &mut dyn FnMut(&str)) -> Result<()
         .ok_or_else(|| SuperviseError::NothingInstalled(home.current()))?;
     let grace = left.as_ref().map_or(generation.launch.stop_grace, |node| node.stop_grace);
     orphan::stop(home, left.as_ref(), grace, limits)?;
-    let mut sockets = Sockets::default();
+    let mut sockets = inherited::sockets(&generation.launch.listen, tell)?;
     sockets.open(&generation.launch.listen)?;
     for (name, address) in sockets.list() {
         tell(&format!("listening on {address} ({name})"));
     }
     let _control = control(home, events.clone())?;
+    watchdog::start(&events);
+    systemd::notify("READY=1");
     Core::new(home, limits, generation, sockets, left, events, tell).run(&heard);
     let _gone = fs::remove_file(&path);
     Ok(())

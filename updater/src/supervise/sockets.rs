@@ -28,6 +28,16 @@ struct Open {
 }
 
 impl Sockets {
+    /// What the program before this one had open.
+    pub(super) fn adopt(names: &[(String, SocketAddr)], listeners: Vec<TcpListener>) -> Self {
+        let open = |((name, address), listener): (&(String, SocketAddr), _)| Open {
+            name: name.clone(),
+            address: *address,
+            listener,
+        };
+        Self(names.iter().zip(listeners).map(open).collect())
+    }
+
     /// Opens what is not open yet. A socket whose address stays the same is never closed, whatever its name is now;
     /// one that the generation does not want is kept until [`Sockets::keep_only`], so that the way back stays open.
     /// Only one that overlaps with what is wanted (`0.0.0.0:80` and `127.0.0.1:80`) gives way before.

@@ -8,6 +8,7 @@ use countersign_metadata::trust::{Source, Trust, TrustError};
 use countersign_metadata::trusted_root::{MAX, TARGET};
 use jiff::Timestamp;
 
+use super::Offline;
 use crate::Home;
 use crate::durable::{self, DiskError};
 
@@ -31,6 +32,20 @@ pub(super) fn trusted_root(
         durable::write(&file, bytes)?;
     }
     Ok(Ok(signed.and_then(|bytes| TrustedRoot::parse(&bytes).ok())))
+}
+
+/// The kept trusted root and its path in a repository, if it is the one that keyholders have signed.
+pub(super) fn kept(
+    home: &Home,
+    trust: &mut Trust,
+    now: Timestamp,
+) -> Result<Option<(String, Vec<u8>)>, DiskError> {
+    let Some(bytes) = durable::read(&home.trust().join("trusted_root"), MAX)? else {
+        return Ok(None);
+    };
+    let signed = trust.target(TARGET, now, &mut Offline).ok().flatten();
+    let signed = signed.filter(|found| found.role() == "targets" && found.check(&bytes).is_ok());
+    Ok(signed.map(|found| (found.served_at(), bytes)))
 }
 
 /// The bytes of the repository's `trusted_root.json`, as the trusted targets list them; `kept` where they are that.

@@ -79,12 +79,12 @@ pub fn kept_reproducers(
     Ok(reproduced)
 }
 
-fn kept_verdicts(home: &Home, release: &Release) -> PathBuf {
+pub(super) fn kept_verdicts(home: &Home, release: &Release) -> PathBuf {
     home.trust().join(format!("{}.verdicts", release.artifact.sha256))
 }
 
 /// Envelopes as they were kept. A damaged file holds nothing that would verify.
-fn read_verdicts(path: &Path) -> Result<Vec<String>, DiskError> {
+pub(super) fn read_verdicts(path: &Path) -> Result<Vec<String>, DiskError> {
     let kept = durable::read(path, MAX_VERDICTS)?;
     Ok(kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
 }

@@ -26,13 +26,15 @@ use crate::program;
 /// Set for a life that is to end: the node directory, and at which moment.
 const NODE: &str = "COUNTERSIGN_TEST_NODE";
 const MOMENT: &str = "COUNTERSIGN_TEST_MOMENT";
+/// A test program whose main() does not ask for [`die_if_asked`] would run its tests in this life, and they theirs.
+const NO_TEST: [&str; 2] = ["--exact", "a life of the agent"];
 /// The moment of a life whose disk is full once the node has stopped.
 const FULL: &str = "full";
 
 /// A node, installed at version 1.0.0 with schema 1.
 pub(crate) struct Node {
     dir: tempfile::TempDir,
-    repository: Repository,
+    pub(crate) repository: Repository,
     pub(crate) home: Home,
     pub(crate) address: SocketAddr,
 }
@@ -207,6 +209,7 @@ impl Node {
     /// A life of the agent that is killed at this moment. Whether it came that far.
     pub(crate) fn run_and_die(&self, at: usize) -> bool {
         let ended = Command::new(std::env::current_exe().unwrap())
+            .args(NO_TEST)
             .env(NODE, self.home.path())
             .env(MOMENT, at.to_string())
             .output()
@@ -219,6 +222,7 @@ impl Node {
     /// A life of the agent that never ends by itself, on a disk that is full from the moment the node has stopped.
     pub(crate) fn run_on_a_disk_that_fills(&self) -> Child {
         Command::new(std::env::current_exe().unwrap())
+            .args(NO_TEST)
             .env(NODE, self.home.path())
             .env(MOMENT, FULL)
             .spawn()

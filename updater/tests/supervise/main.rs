@@ -8,4 +8,6 @@ mod copies;
 #[cfg(test)]
 mod swaps;
 #[cfg(test)]
+mod systemd;
+#[cfg(test)]
 mod tiny;

@@ -118,6 +118,13 @@ impl Tiny {
         Supervisor(self.command(flags).stdout(Stdio::null()).spawn().unwrap())
     }
 
+    /// The same words, for a program that starts another.
+    pub(crate) fn words_of_command(&self, flags: &[&str]) -> Vec<std::ffi::OsString> {
+        let command = self.command(flags);
+        let words = command.get_args().map(ToOwned::to_owned);
+        std::iter::once(command.get_program().to_owned()).chain(words).collect()
+    }
+
     pub(crate) fn client(&self) -> Client {
         Client::new(&self.home)
     }
@@ -139,7 +146,7 @@ impl Tiny {
 }
 
 /// A supervisor's process. Dropped, it and its node are gone.
-pub(crate) struct Supervisor(Child);
+pub(crate) struct Supervisor(pub(crate) Child);
 
 impl Supervisor {
     pub(crate) fn signal(&self, signal: Signal) {

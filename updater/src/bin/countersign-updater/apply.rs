@@ -8,6 +8,7 @@ use countersign_updater::agent::{self, AgentError, Asked, Options};
 use countersign_updater::machine::{Ledger, Until, journal};
 use serde_json::json;
 
+use crate::log::Format;
 use crate::run::{Narrator, failure, usable};
 use crate::tell;
 
@@ -40,7 +41,7 @@ impl Args {
             Asked::WhateverIsOffered => "whatever is offered is to be taken now".to_owned(),
             Asked::UnderWay => "a swap is under way already: there is nothing to hurry".to_owned(),
         });
-        let mut narrator = Narrator::new(out);
+        let mut narrator = Narrator::new(out, Format::Text);
         let options = Options { until: Until::Idle, poll: Duration::from_secs(1) };
         match agent::run(&home, options, &mut narrator) {
             Ok(ended) => {

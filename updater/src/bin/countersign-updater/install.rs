@@ -17,7 +17,7 @@ use countersign_updater::net::Repository;
 use countersign_updater::policy::{self, Approved, Choice, Facts};
 use countersign_updater::stage::{StagedVersion, stage};
 use countersign_updater::state::data_dir;
-use countersign_updater::{Config, Home, doctor, durable, trust_store};
+use countersign_updater::{Config, Home, doctor, durable, shelf, trust_store};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -225,6 +225,8 @@ fn bring(home: &Home, config: &Config, approved: Approved) -> Result<StagedVersi
     let fetched = fetch(home, config, approved, &mut |bytes| bar.add(bytes))
         .map_err(|error| tell::fetch(&error))?;
     bar.now("unpacking");
+    // For others only, if the configuration asks for it: this node can do without.
+    let _not_kept = shelf::keep(home, config, &fetched);
     stage(home, fetched).map_err(|error| tell::stage(&error))
 }
 

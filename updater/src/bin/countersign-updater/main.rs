@@ -6,15 +6,21 @@ use clap::{Parser, Subcommand};
 use countersign_console::{Exit, Extras, Out, Output, run};
 
 mod apply;
+mod check_peer;
 mod config;
 mod doctor;
+mod endpoint;
 mod explain;
 mod history;
 mod install;
+mod log;
+mod metrics;
 mod run;
+mod serve;
 mod shadow;
 mod status;
 mod supervise;
+mod systemd;
 mod tell;
 mod verify;
 
@@ -56,8 +62,11 @@ enum Verb {
     History(history::Args),
     Explain(explain::Args),
     Verify(verify::Args),
+    CheckPeer(check_peer::Args),
+    Serve(serve::Args),
     Config(config::Args),
     Doctor(doctor::Args),
+    Systemd(systemd::Args),
     Shadow(shadow::Args),
     #[command(hide = true, name = supervise::EXEC_VERB)]
     ExecNode(supervise::ExecNode),
@@ -80,7 +89,10 @@ fn main() -> ExitCode {
                 Verb::History(args) => args.run(out),
                 Verb::Explain(args) => args.run(out),
                 Verb::Verify(args) => args.run(out),
+                Verb::CheckPeer(args) => args.run(out),
+                Verb::Serve(args) => args.run(out),
                 Verb::Config(args) => args.run(out),
+                Verb::Systemd(args) => args.run(out),
                 Verb::Doctor(args) => args.run(out),
                 Verb::Shadow(args) => args.run(out),
                 Verb::ExecNode(args) => args.run(),

@@ -1,16 +1,19 @@
 //! `run`: the agent. Looks for releases and brings the node from one to the next.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_console::{Exit, Failure, Out};
-use countersign_updater::agent::{self, AgentError, Ended, Options};
+use countersign_updater::agent::{self, AgentError, Ended, Options, Seen};
 use countersign_updater::config;
 use countersign_updater::machine::journal::Kind;
 use countersign_updater::machine::{JournalError, Ledger, Record, State, Until, Witness};
+use countersign_updater::systemd;
 use serde_json::json;
 
-use crate::tell;
+use crate::log::{self, Format};
+use crate::{endpoint, tell};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,6 +23,9 @@ Examples:
       do everything there is to do, the delay included, then end
   countersign-updater run --once /srv/examplenode
       do what can be done now, then end
+
+  countersign-updater run --log json /srv/examplenode
+      the same, as one JSON object a line for a log collector
 
 Starting it is recovering: it goes on from the journal, whatever happened before. With --once or --until-idle, exit code 1
 says that a release was refused or rolled back in this run.";
@@ -39,6 +45,9 @@ pub(crate) struct Args {
     /// How often to look while waiting; the repository is asked every `check-every`
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = config::duration)]
     poll: Duration,
+    /// How each step is told: in words, or as one JSON object a line
+    #[arg(long, value_enum, default_value_t)]
+    log: Format,
 }
 
 impl Args {
@@ -49,8 +58,17 @@ impl Args {
             _ => Until::Stopped,
         };
         let home = tell::open_to_write(&self.node)?;
-        let mut narrator = Narrator::new(out);
-        let ended = agent::run(&home, Options { until, poll: self.poll }, &mut narrator);
+        self.log.check(out)?;
+        let mut narrator = Narrator::new(out, self.log);
+        let seen = Arc::new(Seen::default());
+        if until == Until::Stopped {
+            endpoint::start(&home, &seen, &|sentence| match self.log {
+                Format::Text => out.say(sentence),
+                Format::Json => out.line(&log::said(sentence, None)),
+            });
+        }
+        let options = Options { until, poll: self.poll };
+        let ended = agent::run_seen(&home, options, &mut narrator, &seen);
         let ended = ended.map_err(|error| failure(&error))?;
         if until != Until::Stopped && !narrator.refused {
             usable(&ended)?;
@@ -110,6 +128,9 @@ pub(crate) fn failure(error: &AgentError) -> Failure {
 /// Tells every step to a person.
 pub(crate) struct Narrator {
     out: Out,
+    log: Format,
+    /// Whether systemd was told that the agent is at work.
+    told: bool,
     waited: String,
     state: &'static str,
     /// For the JSON document only: a run for people may last for years.
@@ -120,9 +141,25 @@ pub(crate) struct Narrator {
 }
 
 impl Narrator {
-    pub(crate) fn new(out: Out) -> Self {
+    pub(crate) fn new(out: Out, log: Format) -> Self {
         let (waited, records) = (String::new(), Vec::new());
-        Self { out, waited, state: "", records, refused: false, committed: false }
+        Self { out, log, told: false, waited, state: "", records, refused: false, committed: false }
+    }
+
+    /// In words, where words are wanted.
+    fn say(&self, line: impl std::fmt::Display) {
+        if self.log == Format::Text {
+            self.out.say(line);
+        }
+    }
+
+    /// For `systemctl status`.
+    fn notify(&mut self, state: &State, why: &str) {
+        if !std::mem::replace(&mut self.told, true) {
+            systemd::notify("READY=1");
+        }
+        let version = state.candidate().map(|c| format!(" {}", c.version)).unwrap_or_default();
+        systemd::status(&format!("{}{version}: {why}", state.name()));
     }
 
     /// The exit code of what was told, and the JSON document for programs.
@@ -135,20 +172,24 @@ impl Narrator {
 impl Witness for Narrator {
     fn recorded(&mut self, record: &Record) {
         self.waited.clear();
+        self.notify(&record.state, &record.why);
+        if self.log == Format::Json {
+            self.out.line(&log::step(record));
+        }
         let Record { effect, why, state, .. } = record;
         match &record.kind {
-            Kind::Intent => self.out.say(format!("{}: {why}", effect.sentence())),
+            Kind::Intent => self.say(format!("{}: {why}", effect.sentence())),
             Kind::Failed { .. } => {
                 self.refused |= *state == State::Idle;
-                self.out.say(format!("  did not work: {why}"));
+                self.say(format!("  did not work: {why}"));
             }
             Kind::Done => {
                 self.committed |= matches!(state, State::Committed { .. });
                 if let State::RolledBack { undo, .. } = state {
                     self.refused = true;
-                    self.out.say(format!("  back on the old version: {}", undo.reason));
+                    self.say(format!("  back on the old version: {}", undo.reason));
                     if let (Some(aside), Some(restored)) = (undo.kept_aside, undo.restored) {
-                        self.out.say(format!(
+                        self.say(format!(
                             "  the snapshot was restored into state/{restored}; what was written after it is \
                              kept aside in state/{aside}"
                         ));
@@ -158,7 +199,7 @@ impl Witness for Narrator {
         }
         if record.kind != Kind::Intent && self.state != state.name() {
             let version = state.candidate().map(|c| format!(" {}", c.version)).unwrap_or_default();
-            self.out.say(format!("  {}{version}", state.name()));
+            self.say(format!("  {}{version}", state.name()));
             self.state = state.name();
         }
         if self.out.is_json() {
@@ -168,7 +209,11 @@ impl Witness for Narrator {
 
     fn waits(&mut self, state: &State, why: &str) {
         if self.waited != why {
-            self.out.say(format!("{}: {why}", state.name()));
+            self.notify(state, why);
+            if self.log == Format::Json {
+                self.out.line(&log::waits(state, why));
+            }
+            self.say(format!("{}: {why}", state.name()));
             why.clone_into(&mut self.waited);
         }
     }

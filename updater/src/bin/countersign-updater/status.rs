@@ -1,12 +1,13 @@
 //! `status`: what runs, what is under way, why, what comes next and when exactly.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use countersign_console::{Exit, Failure, Out};
 use countersign_updater::config::Mode;
 use countersign_updater::generation::Generation;
-use countersign_updater::machine::{Ledger, Record, State, journal};
+use countersign_updater::machine::journal::{self, Kind};
+use countersign_updater::machine::{Blame, Effect, Ledger, Record, State};
 use countersign_updater::mirrors::{Fault, For, Mirrors, Trouble};
 use countersign_updater::supervise::client::Client;
 use countersign_updater::supervise::protocol::{Phase, Status};
@@ -24,35 +25,54 @@ pub(crate) struct Args {
 }
 
 /// What is known about a node.
-struct View {
-    home: Home,
-    running: Generation,
-    ledger: Ledger,
+pub(crate) struct View {
+    pub(crate) home: Home,
+    pub(crate) running: Generation,
+    pub(crate) ledger: Ledger,
     last: Option<Record>,
-    supervisor: Result<Status, String>,
+    pub(crate) supervisor: Result<Status, String>,
     agent: bool,
-    config: Config,
+    pub(crate) config: Config,
     mirrors: Mirrors,
+    /// How many releases behaved in the shadow, and how many did not, by the journal.
+    pub(crate) tried: [u64; 2],
 }
 
 impl Args {
     pub(crate) fn run(self, out: Out) -> Result<Exit, Failure> {
-        let (home, config) = tell::open_with_config(&self.node)?;
+        let view = View::look(&self.node)?;
+        view.say(out);
+        out.json(&view.to_json());
+        Ok(Exit::Done)
+    }
+}
+
+/// Verdicts of the shadow: cleared, and refused.
+fn tried(records: &[Record]) -> [u64; 2] {
+    let count = |wanted: Kind| {
+        let same = |r: &&Record| r.effect == Effect::Shadow && r.kind == wanted;
+        records.iter().filter(same).count() as u64
+    };
+    [count(Kind::Done), count(Kind::Failed { blame: Blame::Release })]
+}
+
+impl View {
+    /// Looks at a node. Writes nothing.
+    pub(crate) fn look(node: &Path) -> Result<Self, Failure> {
+        let (home, config) = tell::open_with_config(node)?;
         let journal = journal::read(&home.journal())
             .map_err(|error| Failure::caused(Exit::Input, "the journal cannot be read", &error))?;
-        let view = View {
+        Ok(Self {
             home: home.clone(),
             running: tell::running(&home)?,
             ledger: Ledger::of(&journal.records),
+            tried: tried(&journal.records),
             last: journal.records.into_iter().next_back(),
             supervisor: Client::new(&home).status().map_err(|error| error.to_string()),
             agent: agent_runs(&home),
             config,
             mirrors: Mirrors::read(&home),
-        };
-        view.say(out);
-        out.json(&view.to_json());
-        Ok(Exit::Done)
+        })
     }
 }
 
@@ -131,7 +151,7 @@ impl View {
         }
     }
 
-    fn not_before(&self) -> Option<Timestamp> {
+    pub(crate) fn not_before(&self) -> Option<Timestamp> {
         match &self.ledger.state {
             State::Held { hold, .. } => Some(hold.not_before.wall),
             _ => None,
@@ -170,7 +190,7 @@ impl View {
         }
     }
 
-    fn to_json(&self) -> serde_json::Value {
+    pub(crate) fn to_json(&self) -> serde_json::Value {
         json!({
             "running": {
                 "product": self.running.product,

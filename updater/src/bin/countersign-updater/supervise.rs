@@ -7,9 +7,11 @@ use std::time::Duration;
 use countersign_console::{Exit, Failure, Out};
 use countersign_updater::config;
 use countersign_updater::supervise::{self, Limits, SuperviseError};
+use countersign_updater::systemd;
 
 pub(crate) use countersign_updater::supervise::EXEC_VERB;
 
+use crate::log::{self, Format};
 use crate::tell;
 
 const EXAMPLES: &str = "\
@@ -34,6 +36,9 @@ pub(crate) struct Args {
     /// Rotate the node's log beyond this size
     #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = config::size)]
     log_size: u64,
+    /// How the supervisor tells what happens: in words, or as one JSON object a line
+    #[arg(long, value_enum, default_value_t)]
+    log: Format,
 }
 
 #[derive(Clone, Copy)]
@@ -50,9 +55,16 @@ impl Args {
     pub(crate) fn run(self, out: Out) -> Result<Exit, Failure> {
         let home = tell::open_to_write(&self.node)?;
         let limits = Limits { kill_after: self.kill_after.0, log_bytes: self.log_size };
-        supervise::run(&home, limits, &mut |sentence| out.say(sentence))
-            .map_err(|error| failure(&error))?;
-        out.say("the node has ended, and so does its supervisor");
+        self.log.check(out)?;
+        let mut tell = |sentence: &str| {
+            systemd::status(sentence);
+            match self.log {
+                Format::Text => out.say(sentence),
+                Format::Json => out.line(&log::said(sentence, Some(&home))),
+            }
+        };
+        supervise::run(&home, limits, &mut tell).map_err(|error| failure(&error))?;
+        tell("the node has ended, and so does its supervisor");
         Ok(Exit::Done)
     }
 }
