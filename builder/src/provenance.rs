@@ -30,6 +30,7 @@ pub fn release(prepared: &Prepared, artifact: Blob, inputs: Vec<Input>) -> Relea
         protocol: recipe.protocol,
         urgency: recipe.urgency,
         revokes: recipe.revokes,
+        actions: recipe.actions,
         notes: recipe.notes,
     }
 }

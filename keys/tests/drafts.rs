@@ -20,7 +20,7 @@ use countersign_metadata::request::{
     FORMAT, Renewal, RequestSubject, Signature, Signatures, SigningRequest,
 };
 use countersign_metadata::trust::{Source, SourceError};
-use countersign_metadata::{Delta, Release, Sha256};
+use countersign_metadata::{Delta, Release, Rollout, Sha256};
 
 /// A repository that is drafted and published in memory; `said` is what keyholders were shown about each role.
 #[derive(Default)]
@@ -170,6 +170,31 @@ fn a_delta_is_signed_and_shown_with_the_release_that_it_leads_to() {
     let (from, sha256) = (Sha256::of(b"what nodes hold"), Sha256::of(b"delta"));
     site.release_with(&repo, &release("1.1.0"), &[Delta { from, sha256, length: 5 }]);
     site.said("demo", &format!("from artifact {}: sha256 {sha256}, 5 bytes", from.short()));
+}
+
+#[test]
+fn a_rollout_is_signed_by_keyholders_who_read_in_words_what_changes() {
+    let repo = Repo::new();
+    let mut site = Site::new(&repo, None);
+    site.release(&repo, &release("1.0.0"));
+    let mut say = |rollout: &Rollout| {
+        let (product, version) = ("demo".parse().unwrap(), "1.0.0".parse().unwrap());
+        let published = site.published().unwrap();
+        let expires = EXPIRES.parse().unwrap();
+        let draft = Draft::rollout(&published, &product, &version, rollout, expires).unwrap();
+        site.publish(&draft, &[&repo.alice, &repo.bob], &repo.online);
+        site.said["demo"].clone()
+    };
+    let week = Rollout { window_seconds: Some(604_800), ..Rollout::default() };
+    let said = say(&week);
+    assert!(said.contains("~ rollout of demo 1.0.0: nodes spread over 7 d"), "{said}");
+    assert!(said.contains("before: each node by its operator's own delay"), "{said}");
+    assert!(!said.contains("+ release"), "nothing is released, so nobody rebuilds: {said}");
+    let said = say(&Rollout { cancelled: Some("it leaks".to_owned()), ..week });
+    assert!(
+        said.contains("! rollout of demo 1.0.0: CANCELLED: no node takes it (it leaks)"),
+        "{said}"
+    );
 }
 
 #[test]

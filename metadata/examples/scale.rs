@@ -81,6 +81,7 @@ fn release(version: &str) -> Outcome<Release> {
         protocol: None,
         urgency: Urgency::Normal,
         revokes: Default::default(),
+        actions: Default::default(),
         notes: String::new(),
     })
 }

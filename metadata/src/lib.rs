@@ -15,6 +15,7 @@ pub mod name;
 pub mod node;
 pub mod release;
 pub mod request;
+pub mod rollout;
 #[cfg(feature = "sigstore")]
 pub mod sigstore;
 pub mod statement;
@@ -27,6 +28,7 @@ pub mod word;
 pub use delta::Delta;
 pub use digest::Sha256;
 pub use key::{KeyId, PublicKey};
-pub use name::{Area, Platform, Product, Version};
+pub use name::{ActionId, Area, Platform, Product, Version};
 pub use node::NodeSpec;
 pub use release::Release;
+pub use rollout::Rollout;

@@ -87,6 +87,10 @@ name!(
     Area, "state area"
 );
 name!(
+    /// Something that an operator must do before a release may run: its name.
+    ActionId, "required action"
+);
+name!(
     /// A platform, as `OS-ARCHITECTURE`: `linux-x86_64`, `linux-aarch64`.
     Platform, "platform"
 );

@@ -1,11 +1,12 @@
 //! A release: what a target's signed `custom` field says about it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::node::BadNode;
-use crate::{NodeSpec, Platform, Product, Sha256, Version};
+use crate::rollout::BadRollout;
+use crate::{ActionId, NodeSpec, Platform, Product, Sha256, Version};
 
 /// The format that this code writes.
 pub const FORMAT: u32 = 1;
@@ -51,10 +52,19 @@ pub struct Release {
     /// Versions of this product that nodes must leave.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub revokes: BTreeSet<Version>,
+    /// What each operator must do before this version may run, in words: a node waits until that was accepted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub actions: BTreeMap<ActionId, String>,
     /// What changed, in a few words.
     #[serde(default)]
     pub notes: String,
 }
+
+/// Most required actions of a release.
+const MAX_ACTIONS: usize = 16;
+
+/// Longest text of a required action, in characters.
+const MAX_ACTION: usize = 300;
 
 /// Bytes known by digest and length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,6 +147,19 @@ pub enum BadRelease {
         /// What is wrong.
         reason: String,
     },
+    /// What it asks of operators is not for people's eyes.
+    #[error(
+        "the required action {0:?} is not one of at most 16, with 1 to 300 printable characters"
+    )]
+    Action(ActionId),
+    /// What its role says about when nodes take it.
+    #[error("target {path:?} has a rollout that cannot be followed")]
+    Rollout {
+        /// The path.
+        path: String,
+        /// What is wrong.
+        source: BadRollout,
+    },
     /// Its `[node]` makes no sense.
     #[error(transparent)]
     Node(#[from] BadNode),
@@ -180,6 +203,7 @@ impl Release {
         if let Some(node) = &release.node {
             node.check()?;
         }
+        check_actions(&release.actions)?;
         Ok(release)
     }
 
@@ -190,6 +214,21 @@ impl Release {
     pub fn to_custom(&self) -> Result<serde_json::Value, serde_json::Error> {
         Ok(serde_json::json!({ NAMESPACE: serde_json::to_value(self)? }))
     }
+}
+
+/// Checks what is asked of operators: few things, each in words that a terminal shows as they are.
+///
+/// # Errors
+/// The first action that is too much, empty, too long or not printable.
+pub fn check_actions(actions: &BTreeMap<ActionId, String>) -> Result<(), BadRelease> {
+    let printable = |text: &str| {
+        !text.trim().is_empty()
+            && text.chars().count() <= MAX_ACTION
+            && !text.chars().any(char::is_control)
+    };
+    let bad =
+        actions.iter().enumerate().find(|(n, (_, text))| *n >= MAX_ACTIONS || !printable(text));
+    bad.map_or(Ok(()), |(_, (id, _))| Err(BadRelease::Action(id.clone())))
 }
 
 /// The TUF target path of a release: `PRODUCT/VERSION/PRODUCT-VERSION-PLATFORM.tar.zst`.

@@ -8,7 +8,10 @@ use std::sync::Mutex;
 use countersign_tests::site::Site;
 use countersign_tests::world::{World, serve, text};
 use countersign_tests::{programs, wait};
+use countersign_updater::generation::Generation;
 use countersign_updater::machine::Effect;
+use countersign_updater::machine::facts::Leave;
+use countersign_updater::{Home, agent};
 
 /// What has to be published for an effect to happen at all.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +24,10 @@ enum Scene {
     CrashWithoutWayBack,
     /// 2.0.0 is held for long, and overtaken.
     Overtaken,
+    /// The operator has ordered something; then as [`Scene::Forward`].
+    Ordered,
+    /// 2.0.0 was committed, and the operator wants 1.0.0 back.
+    Recalled,
 }
 
 /// Exhaustive on purpose: a new effect does not compile until somebody says where it happens.
@@ -43,6 +50,8 @@ fn scene(effect: Effect) -> Scene {
         Effect::Condemn | Effect::MigrateBack | Effect::SwitchBack => Scene::Crash,
         Effect::Restore => Scene::CrashWithoutWayBack,
         Effect::Withdraw => Scene::Overtaken,
+        Effect::Order => Scene::Ordered,
+        Effect::Recall => Scene::Recalled,
     }
 }
 
@@ -77,7 +86,7 @@ impl Stages {
 
     fn url(&self, scene: Scene) -> &str {
         match scene {
-            Scene::Forward | Scene::Overtaken => &self.urls[0],
+            Scene::Forward | Scene::Overtaken | Scene::Ordered | Scene::Recalled => &self.urls[0],
             Scene::Crash => &self.urls[1],
             Scene::CrashWithoutWayBack => &self.urls[2],
         }
@@ -122,8 +131,11 @@ fn killed(stages: &Stages, when: &str, effect: Effect) {
     let delay = if matches!(scene, Scene::Overtaken) { "1h..2h" } else { "0s..1s" };
     let site = Site::install(stages.url(scene), &stages.world.root(), "1.0.0", delay, "1s");
     let client = site.client(50);
-    if matches!(scene, Scene::Overtaken) {
-        overtake(stages, &site);
+    match scene {
+        Scene::Overtaken => overtake(stages, &site),
+        Scene::Ordered => order(&site),
+        Scene::Recalled => recall(&site),
+        _ => {}
     }
 
     let ended = site.run_until_killed(&moment);
@@ -134,10 +146,10 @@ fn killed(stages: &Stages, when: &str, effect: Effect) {
     assert!([0, 1].contains(&said.exit), "after {moment}: {}{}", said.out, said.err);
     let version = wait::until("a version answers", || site.version());
     let wanted: &[&str] = match scene {
-        Scene::Forward => &["2.0.0"],
+        Scene::Forward | Scene::Ordered => &["2.0.0"],
         // The crashing releases are known bad now; 2.0.0 is still to be had.
         Scene::Crash | Scene::CrashWithoutWayBack => &["1.0.0", "2.0.0"],
-        Scene::Overtaken => &["1.0.0"],
+        Scene::Overtaken | Scene::Recalled => &["1.0.0"],
     };
     assert!(wanted.contains(&version.as_str()), "{version} runs after {moment}: {}", said.out);
     match scene {
@@ -148,6 +160,23 @@ fn killed(stages: &Stages, when: &str, effect: Effect) {
         }
         _ => drop(site.settle(client)),
     }
+}
+
+/// An order that no agent has taken down yet, in the file in which the operator's verbs leave it.
+fn order(site: &Site) {
+    let order = r#"{"id":"1","wanted":"hold","version":"9.9.9","reason":"it is not for us"}"#;
+    std::fs::write(site.node().join("run/order-1.json"), order).unwrap();
+}
+
+/// Commits 2.0.0, then asks for what ran before.
+fn recall(site: &Site) {
+    let said = site.run();
+    assert_eq!(site.version().as_deref(), Some("2.0.0"), "{}{}", said.out, said.err);
+    let home = Home::open(&site.node()).unwrap();
+    let running = Generation::current(&home).unwrap().unwrap();
+    let (artifact, version) = (running.binary, running.version);
+    let leave = Leave { artifact, version, reason: "it is slow".to_owned() };
+    agent::ask_to_leave(&home, &leave).unwrap();
 }
 
 /// Brings the node to Held with 2.0.0, then lets the mirror show a newer release.

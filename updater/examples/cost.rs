@@ -104,9 +104,14 @@ fn update(node: &Path, root: &str, url: &str, version: &str) {
     let began = Instant::now();
     let refreshed = trust_store::refresh(&home, &config, Timestamp::now()).unwrap();
     let version = version.parse().unwrap();
-    let none = BTreeMap::new();
-    let reproduced = &refreshed.reproduced;
-    let facts = Facts { running: None, known_bad: &none, reproduced, only: Some(&version) };
+    let facts = Facts {
+        running: None,
+        known_bad: &BTreeMap::new(),
+        reproduced: &refreshed.reproduced,
+        ages: &BTreeMap::new(),
+        held: &BTreeMap::new(),
+        only: Some(&version),
+    };
     let approved = policy::choose(&config, &refreshed.releases, facts).approved.unwrap();
     let verified = began.elapsed();
     let mut bytes = 0;

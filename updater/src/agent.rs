@@ -1,23 +1,27 @@
 //! The agent: the machine of [`crate::machine`] on the real world.
 
 mod apply;
+mod back;
 mod clock;
 mod effects;
 mod facts;
 mod keeper;
+mod orders;
 mod proof;
-mod seen;
+mod tally;
 
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
-use countersign_metadata::Sha256;
+use countersign_metadata::{Sha256, Version};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
-use crate::config::{ConfigError, Mode};
+use crate::config::ConfigError;
 use crate::durable::{DiskError, OnDisk};
 use crate::generation::GenerationError;
 use crate::home::HomeError;
@@ -26,14 +30,17 @@ use crate::machine::{
     Effect, Facts, Journal, JournalError, Ledger, Moment, Outcome, Rules, State, Until, Witness,
     World, drive,
 };
+use crate::seen::Seen;
 use crate::state::{Copier, command};
 use crate::supervise::Client;
 use crate::trust_store::Refreshed;
 use crate::{Config, Home};
 
 pub use apply::{Asked, ask_to_apply, withdraw_apply};
+pub use back::before;
 pub use clock::now;
-pub use seen::{Refreshes, Seen};
+pub use orders::{TakenDown, ask_to_leave, asked_to_leave, order, pending, withdraw_leave};
+pub use tally::{Refreshes, Tally};
 
 /// How the agent runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,39 +114,25 @@ pub struct RepositoryTrouble {
 /// # Errors
 /// Another agent runs, or the node directory cannot be used.
 pub fn run(home: &Home, options: Options, witness: &mut dyn Witness) -> Result<Ended, AgentError> {
-    run_seen(home, options, witness, &Arc::default())
+    run_counting(home, options, witness, &Arc::default())
 }
 
-/// [`run`], counting what is seen in `seen`.
+/// [`run`], counting in `tally`.
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_seen(
+pub fn run_counting(
     home: &Home,
     options: Options,
     witness: &mut dyn Witness,
-    seen: &Arc<Seen>,
+    tally: &Arc<Tally>,
 ) -> Result<Ended, AgentError> {
-    let lock_path = home.agent_lock();
-    let lock = std::fs::File::options()
-        .append(true)
-        .create(true)
-        .open(&lock_path)
-        .on_disk("open", &lock_path)?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(std::fs::TryLockError::WouldBlock) => {
-            return Err(AgentError::Busy(home.path().to_owned()));
-        }
-        Err(std::fs::TryLockError::Error(error)) => {
-            return Err(DiskError::new("lock", &lock_path, error).into());
-        }
-    }
+    let _alone = alone(home)?;
     // This process has no other children than commands of releases and sandboxes, one at a time.
     command::end_what_is_left();
     let config = Config::load(home)?;
     let rules = rules(&config);
-    let mut world = Real::new(home.clone(), config, Arc::clone(seen))?;
+    let mut world = Real::new(home.clone(), config, Arc::clone(tally))?;
     let (mut journal, records) = Journal::open(&home.journal())?;
     let mut ledger = Ledger::of(&records);
     loop {
@@ -171,6 +164,17 @@ pub fn run_seen(
     }
 }
 
+/// The one agent of this node, as long as the file is open.
+fn alone(home: &Home) -> Result<File, AgentError> {
+    let path = home.agent_lock();
+    let lock = File::options().append(true).create(true).open(&path).on_disk("open", &path)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(AgentError::Busy(home.path().to_owned())),
+        Err(TryLockError::Error(error)) => Err(DiskError::new("lock", &path, error).into()),
+    }
+}
+
 /// Waits until the journal can be opened again.
 fn reopened(
     home: &Home,
@@ -199,7 +203,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The rules that a configuration amounts to.
 pub fn rules(config: &Config) -> Rules {
     Rules {
-        manual: config.mode == Mode::Manual,
+        mode: config.mode,
         attempts: config.attempts,
         pause: config.check_every,
         probation: config.probation.window,
@@ -217,28 +221,33 @@ struct Real {
     signals: Told,
     /// What the repository said last, or why it could not be asked, and when.
     asked: Option<(Result<Refreshed, RepositoryTrouble>, Instant)>,
-    known_bad: std::collections::BTreeMap<Sha256, String>,
+    known_bad: BTreeMap<Sha256, String>,
+    held: BTreeMap<Version, String>,
+    seen: Seen,
     proof: proof::Proof,
     copier: Option<Copier>,
     keeper: Option<keeper::Keeper>,
     watch: crate::probation::Watch,
-    seen: Arc<Seen>,
+    tally: Arc<Tally>,
 }
 
 impl Real {
-    fn new(home: Home, config: Config, seen: Arc<Seen>) -> Result<Self, AgentError> {
+    fn new(home: Home, config: Config, tally: Arc<Tally>) -> Result<Self, AgentError> {
+        let seen = Seen::read(&home)?;
         Ok(Self {
             supervisor: Client::new(&home),
             home,
             config,
             signals: Told::listen()?,
             asked: None,
-            known_bad: std::collections::BTreeMap::new(),
+            known_bad: BTreeMap::new(),
+            held: BTreeMap::new(),
+            seen,
             proof: proof::Proof::default(),
             copier: None,
             keeper: None,
             watch: crate::probation::Watch::default(),
-            seen,
+            tally,
         })
     }
 

@@ -5,7 +5,8 @@
 //! repositories = ["https://releases.example.org/", "file:///media/usb/releases"]
 //! delay = "0s..24h"            # the hold-off is drawn from this window
 //! check-every = "10m"
-//! mode = "automatic"           # "manual": `countersign-updater apply` decides
+//! urgent-floor = "1h"          # an urgent release may wait no longer than this; by default it waits like any other
+//! mode = "automatic"           # "on-restart": with the node's next restart; "manual": `countersign-updater apply` decides
 //!
 //! [listen]
 //! http = "127.0.0.1:9000"      # moves a socket of the release to another address
@@ -17,10 +18,14 @@
 //!
 //! [policy]
 //! allow-prerelease = false
-//! reproducers = 0              # rebuilders whose own build must have given the same bytes
+//! reproducers = 2              # rebuilders whose own build must have given the same bytes; by default more than half
+//!                              # of those who count where `rebuilders` names any, else 0
 //! rebuilders = []              # their keys (RW…); the keyholders who signed always count
 //! rebuilt = false              # true: as many keyholders as the threshold rebuilt what they signed; or how many
 //! skip = []                    # versions that this node never takes
+//! pin = "1.2.*"                # stay in this series, or at one version; by default nothing is pinned
+//! min-age = "0s"               # how long this node must have known a release
+//! urgency = "low"              # the least pressing release that is taken: "low", "normal" or "urgent"
 //!
 //! [[policy.identities]]        # rebuilders without a key (Sigstore), each by its exact names
 //! label = "Alice's rebuilder"
@@ -54,6 +59,7 @@
 //! ```
 
 mod layers;
+mod pin;
 mod settings;
 mod units;
 mod written;
@@ -63,10 +69,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use countersign_metadata::release::Urgency;
 use countersign_metadata::sigstore::Signer;
 use countersign_metadata::{Platform, Product, PublicKey, Version};
 use serde::{Deserialize, Serialize};
 
+pub use pin::{BadPin, Pin};
 pub use settings::{Place, Setting, settings};
 pub use units::{BadUnit, Window, duration, duration_text, rate, size};
 
@@ -88,6 +96,8 @@ pub struct Config {
     pub check_every: Duration,
     /// The hold-off is drawn uniformly from this window.
     pub delay: Window,
+    /// The hold-off of an urgent release may be this short; `None`: it is as long as any other.
+    pub urgent_floor: Option<Duration>,
     /// Who decides when.
     pub mode: Mode,
     /// How often one release is tried before it is left alone; from 1.
@@ -117,6 +127,8 @@ pub struct Config {
 pub enum Mode {
     /// The hold-off does.
     Automatic,
+    /// The hold-off does, and then the next restart of the node.
+    OnRestart,
     /// A person does, by `countersign-updater apply`.
     Manual,
 }
@@ -137,8 +149,9 @@ pub struct Fetch {
 pub struct Policy {
     /// Whether pre-releases are taken.
     pub allow_prerelease: bool,
-    /// How many distinct known rebuilders must have reproduced a release.
-    pub reproducers: usize,
+    /// How many distinct known rebuilders must have reproduced a release, where the operator says it: see
+    /// [`Policy::needed`].
+    pub reproducers: Option<usize>,
     /// How many of the keyholders who signed a release must have rebuilt it themselves.
     pub rebuilt: Rebuilt,
     /// Whose verdicts count beside those of the keyholders who signed the release.
@@ -147,6 +160,42 @@ pub struct Policy {
     pub identities: Vec<Signer>,
     /// Versions never taken.
     pub skip: BTreeSet<Version>,
+    /// The only versions taken.
+    pub pin: Option<Pin>,
+    /// How long this node must have known a release.
+    pub min_age: Duration,
+    /// The least pressing release that is taken.
+    pub urgency: Urgency,
+}
+
+impl Policy {
+    /// How many of the `counting` rebuilders and keyholders must have reproduced a release: what the operator says, or
+    /// more than half of them where there is a roster.
+    pub fn needed(&self, counting: usize) -> usize {
+        match self.reproducers {
+            Some(said) => said,
+            None if self.roster() == 0 => 0,
+            None => counting / 2 + 1,
+        }
+    }
+
+    /// How many rebuilders the operator names.
+    fn roster(&self) -> usize {
+        self.rebuilders.len() + self.identities.len()
+    }
+
+    /// What the operator should know about it: a setting that lowers a protection is legal, and said.
+    pub fn warnings(&self) -> Vec<String> {
+        let (named, majority) = (self.roster(), self.roster() / 2 + 1);
+        let low = self.reproducers.filter(|said| named > 0 && *said < majority);
+        let low = low.map(|said| {
+            format!(
+                "policy.reproducers = {said} is less than half of the {named} rebuilders that the policy names: \
+                 {majority} is a majority of them"
+            )
+        });
+        low.into_iter().collect()
+    }
 }
 
 /// How many of the keyholders who signed a release must have rebuilt it themselves.
@@ -300,6 +349,24 @@ mod tests {
     }
 
     #[test]
+    fn a_roster_asks_for_its_majority_and_less_than_that_is_said() {
+        let policy = |more: &str| {
+            let text = format!("product = \"p\"\nrepositories = [\"file:///r\"]\n[policy]\n{more}");
+            parse(&text).unwrap().policy
+        };
+        assert_eq!(policy("").needed(3), 0);
+        let key = |n: u8| format!("\"{}\"", PublicKey::from_parts([n; 8], [n; 32]));
+        let roster = format!("rebuilders = [{}, {}, {}]\n", key(1), key(2), key(3));
+        let majority = policy(&roster);
+        assert_eq!([3, 4, 5].map(|counting| majority.needed(counting)), [2, 3, 3]);
+        assert!(majority.warnings().is_empty());
+        let low = policy(&format!("{roster}reproducers = 1"));
+        assert_eq!(low.needed(5), 1);
+        assert!(low.warnings()[0].contains("2 is a majority"), "{:?}", low.warnings());
+        assert!(policy("reproducers = 1").warnings().is_empty(), "the keyholders are enough");
+    }
+
+    #[test]
     fn every_error_names_file_and_line() {
         let head = "product = \"p\"\nrepositories = [\"file:///r\"]\n";
         for (tail, wanted) in [
@@ -323,6 +390,10 @@ mod tests {
                 "n.toml:5: policy.identities",
             ),
             ("[status]\nlisten = \"0.0.0.0:9120\"", "n.toml:4: status.listen"),
+            ("urgent-floor = \"soon\"", "n.toml:3: urgent-floor"),
+            ("[policy]\npin = \"1.2\"", "n.toml:4: policy.pin"),
+            ("[policy]\nmin-age = \"3 days\"", "n.toml:4: policy.min-age"),
+            ("[policy]\nurgency = \"high\"", "n.toml:4: policy.urgency"),
         ] {
             let error = parse(&format!("{head}{tail}")).unwrap_err().to_string();
             assert!(error.starts_with(wanted), "{error}");

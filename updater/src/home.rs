@@ -38,6 +38,12 @@ pub struct Home(PathBuf);
 pub struct Seed([u8; 32]);
 
 impl Seed {
+    /// A seed for a simulated node.
+    #[cfg(test)]
+    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The bytes, for drawing from.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

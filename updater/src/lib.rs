@@ -23,6 +23,7 @@ pub mod peer;
 pub mod policy;
 pub mod probation;
 pub mod rebuilder;
+pub mod seen;
 pub mod shadow;
 pub mod shelf;
 pub mod stage;

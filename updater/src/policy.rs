@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
 use countersign_metadata::release::{BadRelease, Urgency};
 use countersign_metadata::trust::{Releases, VerifiedTarget};
-use countersign_metadata::{Area, Platform, Release, Sha256, Version};
+use countersign_metadata::{ActionId, Area, Platform, Release, Rollout, Sha256, Version};
 use serde::Serialize;
 
 use crate::Config;
@@ -22,6 +23,10 @@ pub struct Facts<'a> {
     pub known_bad: &'a BTreeMap<Sha256, String>,
     /// Who reproduced which artifact, by verified verdicts.
     pub reproduced: &'a BTreeMap<Sha256, Reproduced>,
+    /// For how long this node has known each artifact; one that is not there was not seen before.
+    pub ages: &'a BTreeMap<Sha256, Duration>,
+    /// Versions that the operator holds, each with the reason.
+    pub held: &'a BTreeMap<Version, String>,
     /// Set where a person asked for one version.
     pub only: Option<&'a Version>,
 }
@@ -74,6 +79,12 @@ pub struct Decision {
     pub artifact: Option<Sha256>,
     /// How pressing it is.
     pub urgency: Urgency,
+    /// What its keyholders say about when nodes take it.
+    #[serde(skip_serializing_if = "Rollout::is_empty")]
+    pub rollout: Rollout,
+    /// What it asks of operators.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub actions: BTreeMap<ActionId, String>,
     /// The decision.
     #[serde(flatten)]
     pub verdict: Verdict,
@@ -115,7 +126,12 @@ pub enum Reason {
     NoMigration { area: Area, from: u32, to: u32 },
     ProtocolGone { running: u32, oldest: u32, newest: u32 },
     ProtocolTooFar { running: u32, newest: u32 },
-    NotReproduced { found: usize, needed: usize },
+    NotReproduced { found: usize, needed: usize, counting: usize },
+    Cancelled { why: String },
+    Held { why: String },
+    NotPinned { pin: String },
+    NotUrgent { urgency: Urgency, wanted: Urgency },
+    TooYoung { known: String, wanted: String },
     NotRebuilt { found: usize, needed: usize },
 }
 
@@ -153,10 +169,27 @@ impl fmt::Display for Reason {
             Self::ProtocolTooFar { running, newest } => {
                 write!(f, "its protocol {newest} is more than one version after {running}")
             }
-            Self::NotReproduced { found, needed } => {
+            Self::NotReproduced { found, needed, counting } => {
                 write!(
                     f,
-                    "{found} of the {needed} rebuilders that the policy asks for reproduced it"
+                    "{found} of the {counting} whose verdicts count here reproduced it, and {needed} must have"
+                )
+            }
+            Self::Cancelled { why } => {
+                write!(f, "its keyholders have cancelled its rollout: {why}")
+            }
+            Self::Held { why } => f.write_str(why),
+            Self::NotPinned { pin } => write!(f, "the operator stays at {pin} (policy.pin)"),
+            Self::NotUrgent { urgency, wanted } => write!(
+                f,
+                "its urgency is {}, and less than {} is not taken (policy.urgency)",
+                urgency_text(*urgency),
+                urgency_text(*wanted)
+            ),
+            Self::TooYoung { known, wanted } => {
+                write!(
+                    f,
+                    "this node has known it for {known}, and waits for {wanted} (policy.min-age)"
                 )
             }
             Self::NotRebuilt { found, needed } => {
@@ -166,6 +199,15 @@ impl fmt::Display for Reason {
                 )
             }
         }
+    }
+}
+
+/// An urgency as it is written.
+fn urgency_text(urgency: Urgency) -> &'static str {
+    match urgency {
+        Urgency::Low => "low",
+        Urgency::Normal => "normal",
+        Urgency::Urgent => "urgent",
     }
 }
 
@@ -247,13 +289,33 @@ fn judge(
     if let Some(why) = facts.known_bad.get(&release.artifact.sha256) {
         reasons.push(Reason::KnownBad { why: why.clone() });
     }
+    if let Some(why) = &target.rollout().cancelled {
+        reasons.push(Reason::Cancelled { why: why.clone() });
+    }
+    if let Some(why) = facts.held.get(version) {
+        reasons.push(Reason::Held { why: why.clone() });
+    }
+    if let Some(pin) = policy.pin.as_ref().filter(|pin| !pin.takes(version)) {
+        reasons.push(Reason::NotPinned { pin: pin.to_string() });
+    }
     if let Some(running) = facts.running {
         after(running, release, &mut reasons);
         sockets(config, release, &mut reasons);
+        // What must be left is left for anything.
+        if release.urgency < policy.urgency && !revoked.contains(&running.version) {
+            let (urgency, wanted) = (release.urgency, policy.urgency);
+            reasons.push(Reason::NotUrgent { urgency, wanted });
+        }
+        let known = facts.ages.get(&release.artifact.sha256).copied().unwrap_or_default();
+        if known < policy.min_age {
+            let (known, wanted) = (about(known), about(policy.min_age));
+            reasons.push(Reason::TooYoung { known, wanted });
+        }
     }
-    let found = reproducers(config, target, facts);
-    if found < policy.reproducers {
-        reasons.push(Reason::NotReproduced { found, needed: policy.reproducers });
+    let (found, counting) = reproducers(config, target, facts);
+    let needed = policy.needed(counting);
+    if found < needed {
+        reasons.push(Reason::NotReproduced { found, needed, counting });
     }
     let needed = policy.rebuilt.needed(target.threshold());
     let found = facts.reproduced.get(&release.artifact.sha256).map_or(0, |r| r.keyholders.len());
@@ -261,6 +323,18 @@ fn judge(
         reasons.push(Reason::NotRebuilt { found, needed });
     }
     reasons
+}
+
+/// A span of time to a person: its largest two units.
+fn about(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min"),
+        (0, _, _) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
 }
 
 /// Whether `release` can come after what runs.
@@ -299,8 +373,9 @@ fn sockets(config: &Config, release: &Release, reasons: &mut Vec<Reason>) {
     reasons.extend(gone.map(|name| Reason::NoSocket { name: name.clone() }));
 }
 
-fn reproducers(config: &Config, target: &VerifiedTarget, facts: Facts<'_>) -> usize {
-    counted(config, target, facts.reproduced).len()
+/// How many of those who count did, and how many there are.
+fn reproducers(config: &Config, target: &VerifiedTarget, facts: Facts<'_>) -> (usize, usize) {
+    (counted(config, target, facts.reproduced).len(), roster(config, target).len())
 }
 
 /// Who of those that reproduced a release counts. Anybody can make keys and get certificates: only the operator's roster
@@ -329,6 +404,8 @@ fn decision(target: &VerifiedTarget, verdict: Verdict) -> Decision {
         version: Some(release.version.clone()),
         artifact: Some(release.artifact.sha256),
         urgency: release.urgency,
+        rollout: target.rollout().clone(),
+        actions: release.actions.clone(),
         verdict,
     }
 }
@@ -340,6 +417,8 @@ fn unreadable(path: &str, error: &BadRelease) -> Decision {
         version: None,
         artifact: None,
         urgency: Urgency::default(),
+        rollout: Rollout::default(),
+        actions: BTreeMap::new(),
         verdict: Verdict::Refused(vec![Reason::Unreadable { why }]),
     }
 }

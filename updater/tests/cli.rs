@@ -310,7 +310,16 @@ mod tests {
         }
         chown(&node, Some(4_000_000), Some(4_000_000)).unwrap();
         let text_of = node.to_str().unwrap();
-        for verb in [&["run", "--once"][..], &["apply"], &["supervise"], &["explain"]] {
+        let verbs = [
+            &["run", "--once"][..],
+            &["apply"],
+            &["hold"],
+            &["release"],
+            &["rollback"],
+            &["supervise"],
+            &["explain"],
+        ];
+        for verb in verbs {
             let output = run(&[verb, &[text_of]].concat());
             fails(&output, 7, "belongs to #4000000");
             assert!(text(&output).contains("sudo -u '#4000000'"), "{}", text(&output));

@@ -107,6 +107,8 @@ fn bench(script: &str, node: Value) -> Bench {
         running: None,
         known_bad: &BTreeMap::new(),
         reproduced: &BTreeMap::new(),
+        ages: &BTreeMap::new(),
+        held: &BTreeMap::new(),
         only: None,
     };
     let choice = policy::choose(&config, &repository.releases(), facts);

@@ -1,5 +1,7 @@
 //! The rules of a recipe that its types cannot say.
 
+use countersign_metadata::release;
+
 use super::{RecipeSpec, SourceSpec};
 use crate::Inside;
 
@@ -31,6 +33,7 @@ pub(super) fn check(spec: &RecipeSpec) -> Result<(), Broken> {
     {
         return Err(broken(&["protocol"], "it is [oldest, newest]"));
     }
+    release::check_actions(&spec.actions).map_err(|e| broken(&["actions"], e.to_string()))?;
     node(spec)
 }
 

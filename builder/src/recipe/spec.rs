@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use countersign_metadata::release::{EnvironmentKind, Urgency};
-use countersign_metadata::{NodeSpec, Product, Sha256, Version};
+use countersign_metadata::{ActionId, NodeSpec, Product, Sha256, Version};
 use serde::Deserialize;
 
 use crate::Inside;
@@ -34,6 +34,9 @@ pub struct RecipeSpec {
     /// Versions that nodes must leave.
     #[serde(default)]
     pub revokes: BTreeSet<Version>,
+    /// What each operator must do before this version may run: a name each, and words.
+    #[serde(default)]
+    pub actions: BTreeMap<ActionId, String>,
     /// Where the source comes from.
     pub source: SourceSpec,
     /// What it is built with.

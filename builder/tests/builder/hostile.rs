@@ -45,6 +45,7 @@ fn a_release_that_says_anything_else_than_its_recipe_is_refused_by_the_fields_na
         ("notes", json!("Nothing to see")),
         ("urgency", json!("urgent")),
         ("revokes", json!(["0.9.0"])),
+        ("actions", json!({ "do": "Anything" })),
         ("follows", json!("0.1.0")),
         ("protocol", json!([1, 9])),
         ("inputs", json!([input])),

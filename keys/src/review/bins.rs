@@ -118,7 +118,9 @@ impl Case<'_> {
             (true, _) => new.releases.is_empty(),
             (_, true) => {
                 let mine = |path: &String| bins.of(product, path) == role;
-                new.index.is_empty() && new.revoked.is_empty() && new.releases.keys().all(mine)
+                let only_releases =
+                    new.index.is_empty() && new.revoked.is_empty() && new.rollouts.is_empty();
+                only_releases && new.releases.keys().all(mine)
             }
             _ => return Err(not_delegated()),
         };
@@ -142,6 +144,7 @@ impl Case<'_> {
         let releases = changes.iter().filter_map(added).cloned().collect();
         let revoked = old.map_or(&never, |o| &o.revoked);
         changes.extend(change::revocations(product, revoked, &new.revoked));
+        changes.extend(change::rollouts(product, old.map(|o| &o.rollouts), &new.rollouts));
         changes.extend(listings(role, old.map_or(&empty, |o| &o.index), &new.index));
         let review = RoleReview {
             delegator: Some(Delegator {

@@ -131,8 +131,9 @@ impl Case<'_> {
             let field = format!("the release {path:?} outside of its product's role");
             return Err(Refused::Unexplained { what: self.file.what().to_owned(), field });
         }
-        if !new.revoked.is_empty() || !new.index.is_empty() {
-            let field = "revocations or an index outside of their product's role".to_owned();
+        if !new.revoked.is_empty() || !new.index.is_empty() || !new.rollouts.is_empty() {
+            let field =
+                "revocations, rollouts or an index outside of their product's role".to_owned();
             return Err(Refused::Unexplained { what: self.file.what().to_owned(), field });
         }
         let last = self.last::<Targets>("targets")?;

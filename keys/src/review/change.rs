@@ -5,7 +5,7 @@ use std::fmt;
 
 use countersign_metadata::release::Blob;
 use countersign_metadata::trusted_root::Party;
-use countersign_metadata::{Delta, KeyId, Platform, Product, Release, Version};
+use countersign_metadata::{Delta, KeyId, Platform, Product, Release, Rollout, Version};
 use serde::Serialize;
 
 use super::facts::{difference, facts};
@@ -121,6 +121,17 @@ pub enum Change {
         /// Whether it is revoked from now on; else it was.
         now: bool,
     },
+    /// When nodes take a version is said anew.
+    Rollout {
+        /// The product.
+        role: String,
+        /// The version.
+        version: Version,
+        /// What was said.
+        from: Rollout,
+        /// What is said from now on.
+        to: Rollout,
+    },
     /// A product keeps its releases in bins, or in its own role.
     Bins {
         /// The product.
@@ -217,6 +228,11 @@ impl fmt::Display for Change {
             }
             Self::Revoked { role, version, now: false } => {
                 write!(f, "! {role} {version}, revoked before, is NO LONGER revoked")
+            }
+            Self::Rollout { role, version, from, to } => {
+                let sign = if to.cancelled.is_some() { "!" } else { "~" };
+                let (from, to) = (printable(&from.to_string()), printable(&to.to_string()));
+                write!(f, "{sign} rollout of {role} {version}: {to}\n      before: {from}")
             }
             Self::Bins { role, from, to } => {
                 let bins = |count: &Option<u32>| {
@@ -316,6 +332,24 @@ pub(crate) fn revocations(
     };
     let new = after.difference(before).map(|version| change(version, true));
     new.chain(before.difference(after).map(|version| change(version, false))).collect()
+}
+
+/// Changes of when nodes take which version.
+pub(crate) fn rollouts(
+    product: &Product,
+    before: Option<&BTreeMap<Version, Rollout>>,
+    after: &BTreeMap<Version, Rollout>,
+) -> Vec<Change> {
+    let said = |all: Option<&BTreeMap<Version, Rollout>>, version: &Version| {
+        all.and_then(|all| all.get(version)).cloned().unwrap_or_default()
+    };
+    let versions: BTreeSet<_> = before.into_iter().flatten().chain(after).map(|(v, _)| v).collect();
+    let change = |version: &Version| {
+        let (from, to) = (said(before, version), said(Some(after), version));
+        let (role, version) = (product.to_string(), version.clone());
+        (from != to).then_some(Change::Rollout { role, version, from, to })
+    };
+    versions.into_iter().filter_map(change).collect()
 }
 
 /// Changes of releases.

@@ -38,6 +38,9 @@ pub(crate) fn facts(release: &Release) -> Vec<Fact> {
     for version in &release.revokes {
         rows.add("REVOKES", format!("{version}: nodes must leave it"));
     }
+    for (id, text) in &release.actions {
+        rows.add("OPERATORS", format!("must first: {} ({id})", printable(text)));
+    }
     if !release.notes.is_empty() {
         rows.add("notes", printable(&release.notes));
     }

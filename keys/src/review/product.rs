@@ -68,6 +68,12 @@ impl Case<'_> {
         let never = BTreeSet::new();
         let revoked = last.verified().map_or(&never, |old| &old.revoked);
         changes.extend(change::revocations(product, revoked, &new.revoked));
+        if new.below.is_some() && !new.rollouts.is_empty() {
+            let field = "rollouts, which belong into the index".to_owned();
+            return Err(Refused::Unexplained { what: self.file.what().to_owned(), field });
+        }
+        let rollouts = last.verified().map(|old| &old.rollouts);
+        changes.extend(change::rollouts(product, rollouts, &new.rollouts));
         let bins = |below: &Option<Below>| below.as_ref().map(|b| b.bins.count());
         let (from, to) = (last.verified().and_then(|old| bins(&old.below)), bins(&new.below));
         if from != to {

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use countersign_metadata::release::Blob;
 use countersign_metadata::trust::Index;
 use countersign_metadata::trusted_root::TARGET;
-use countersign_metadata::{Delta, KeyId, Product, PublicKey, Release, Sha256, Version, delta};
+use countersign_metadata::{
+    Delta, KeyId, Product, PublicKey, Release, Rollout, Sha256, Version, delta,
+};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -31,6 +33,8 @@ pub(crate) struct Targets {
     pub(crate) trusted_root: Option<Blob>,
     /// Versions that nodes must leave.
     pub(crate) revoked: BTreeSet<Version>,
+    /// When nodes take which version.
+    pub(crate) rollouts: BTreeMap<Version, Rollout>,
     pub(crate) labels: Labels,
     pub(crate) other: Other,
 }
@@ -65,6 +69,8 @@ struct RawTargets {
     minisign: BTreeMap<KeyId, PublicKey>,
     #[serde(default, rename = "x-countersign-revoked")]
     revoked: BTreeSet<Version>,
+    #[serde(default, rename = "x-countersign-rollout")]
+    rollouts: BTreeMap<Version, Value>,
     #[serde(flatten)]
     other: Other,
 }
@@ -145,6 +151,11 @@ impl Role for Targets {
             let target = release(what, &path, target)?;
             releases.insert(path, target);
         }
+        let mut rollouts = BTreeMap::new();
+        for (version, said) in &raw.rollouts {
+            let rollout = Rollout::read(said).map_err(|e| Refused::malformed(what, e))?;
+            rollouts.insert(version.clone(), rollout);
+        }
         Ok(Self {
             head: raw.head,
             delegations,
@@ -153,6 +164,7 @@ impl Role for Targets {
             releases,
             trusted_root,
             revoked: raw.revoked,
+            rollouts,
             labels: raw.labels,
             other: raw.other,
         })

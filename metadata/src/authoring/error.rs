@@ -1,6 +1,7 @@
 //! Why a draft or publication cannot be made.
 
 use crate::release::BadRelease;
+use crate::rollout::BadRollout;
 use crate::trust::TrustError;
 use crate::{Product, Sha256, Version};
 
@@ -57,6 +58,9 @@ pub enum AuthoringError {
         /// The version.
         version: Version,
     },
+    /// What is said about when nodes take a version makes no sense.
+    #[error("the rollout makes no sense")]
+    Rollout(#[from] BadRollout),
     /// There is nothing to revoke.
     #[error("{product} has no release {version}")]
     NoSuchRelease {

@@ -16,6 +16,7 @@ mod published;
 mod release;
 mod revoke;
 mod roles;
+mod rollout;
 mod rotate;
 mod trusted_root;
 

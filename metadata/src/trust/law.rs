@@ -45,6 +45,7 @@ pub(super) struct ProductRole {
     pub(super) signers: Vec<Signer>,
     pub(super) entries: Vec<Entry>,
     pub(super) revoked: BTreeSet<Version>,
+    pub(super) rollouts: BTreeMap<String, serde_json::Value>,
 }
 
 /// What a role says about a target: length in bytes, algorithm to hexadecimal digest.
@@ -287,6 +288,7 @@ impl Law {
             signers: loaded.signers.clone(),
             entries: wanted.map(entry).collect::<Result<_, TrustError>>()?,
             revoked: loaded.file.revoked()?,
+            rollouts: loaded.file.rollouts()?,
         })
     }
 

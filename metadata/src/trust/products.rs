@@ -13,6 +13,13 @@ use super::{
 };
 use crate::{Platform, Product, Version, layout, release};
 
+/// What an index says.
+struct Listing {
+    index: Index,
+    revoked: BTreeSet<Version>,
+    rollouts: BTreeMap<String, serde_json::Value>,
+}
+
 impl Trust {
     /// The releases of `product`, by the role that keyholders sign for it. Downloads the role unless the kept one
     /// is current. Of a product with hash bins: the releases that its index lists, which are those that some node
@@ -56,7 +63,7 @@ impl Trust {
         let Some(bins) = Bins::below(product, &role.file)? else {
             return self.plain(product, &role, &|_| true);
         };
-        let (index, revoked) = self.index(product, &role.file, now, source)?;
+        let Listing { index, revoked, rollouts } = self.index(product, &role.file, now, source)?;
         let mut by_bin = BTreeMap::<String, BTreeSet<String>>::new();
         let wanted = |platform: &&Platform| only.is_none_or(|only| only == *platform);
         for (platform, listed) in index.iter().filter(|(platform, _)| wanted(platform)) {
@@ -72,7 +79,7 @@ impl Trust {
                 || role == index_of(product)
                 || by_bin.contains_key(role)
         });
-        let mut all = Releases { revoked, ..Releases::default() };
+        let mut all = Releases { revoked, rollouts, ..Releases::default() };
         for (bin, paths) in &by_bin {
             let found = self.bin(product, &role.file, bin, &|p| paths.contains(p), now, source)?;
             let found = found.unwrap_or_default();
@@ -105,11 +112,13 @@ impl Trust {
         let found = match Bins::below(product, &role.file)? {
             None => Some(self.plain(product, &role, &wanted)?),
             Some(bins) => {
-                let (_, revoked) = self.index(product, &role.file, now, source)?;
+                let Listing { revoked, rollouts, .. } =
+                    self.index(product, &role.file, now, source)?;
                 let bin = bins.of(product, &path);
                 let found = self.bin(product, &role.file, &bin, &wanted, now, source)?;
                 found.map(|mut found| {
                     found.revoked = revoked;
+                    found.rollouts = rollouts;
                     found.mark();
                     found
                 })
@@ -140,7 +149,7 @@ impl Trust {
                 .filter(good)
                 .max_by(|a, b| a.release().version.cmp(&b.release().version)));
         }
-        let (index, revoked) = self.index(product, &role.file, now, source)?;
+        let Listing { index, revoked, .. } = self.index(product, &role.file, now, source)?;
         let listed = index.get(platform).into_iter().flatten().map(|one| &one.version);
         let newest = listed.filter(|v| !v.is_prerelease() && !revoked.contains(v)).max();
         match newest {
@@ -208,19 +217,23 @@ impl Trust {
         Ok(Releases::read(product, self.law.entries(role, &way, wanted)?))
     }
 
-    /// What a product's index lists, and which versions it revokes.
+    /// What a product's index lists, which versions it revokes, and when nodes take which.
     fn index(
         &mut self,
         product: &Product,
         above: &SignedFile,
         now: Timestamp,
         source: &mut dyn Source,
-    ) -> Result<(Index, BTreeSet<Version>), TrustError> {
+    ) -> Result<Listing, TrustError> {
         let role = index_of(product);
         let missing = || TrustError::Missing { path: format!("metadata/N.{role}.json") };
         let loaded =
             self.delegated(above, &role, KeyKinds::Ours, now, source)?.ok_or_else(missing)?;
-        Ok((bins::index(&loaded.file)?, loaded.file.revoked()?))
+        Ok(Listing {
+            index: bins::index(&loaded.file)?,
+            revoked: loaded.file.revoked()?,
+            rollouts: loaded.file.rollouts()?,
+        })
     }
 
     fn bin(

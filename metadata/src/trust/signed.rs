@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::TrustError;
 use super::target::Signer;
 use crate::key::RsaKey;
+use crate::rollout::ROLLOUT;
 use crate::threshold::{self, Countable, NotEnough, Quorum};
 use crate::{PublicKey, Version, canonical};
 
@@ -120,6 +121,15 @@ impl SignedFile {
     pub fn revoked(&self) -> Result<BTreeSet<Version>, TrustError> {
         let Some(list) = self.signed.get(REVOKED) else { return Ok(BTreeSet::new()) };
         BTreeSet::deserialize(list).map_err(|e| TrustError::malformed(&self.role, e))
+    }
+
+    /// What a product's role says about when nodes take its versions, unread; nothing where it says nothing.
+    ///
+    /// # Errors
+    /// What it says is not by version at all.
+    pub fn rollouts(&self) -> Result<BTreeMap<String, Value>, TrustError> {
+        let Some(all) = self.signed.get(ROLLOUT) else { return Ok(BTreeMap::new()) };
+        BTreeMap::deserialize(all).map_err(|e| TrustError::malformed(&self.role, e))
     }
 
     /// What people call the keys in it, by key.

@@ -1,11 +1,11 @@
 //! What a trusted product role yields: verified targets, and the refused ones with their reasons.
 
 use super::law::{Entry, ProductRole};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::layout::{self, limit};
 use crate::release::BadRelease;
-use crate::{Delta, Product, PublicKey, Release, Sha256, Version, delta};
+use crate::{Delta, Product, PublicKey, Release, Rollout, Sha256, Version, delta};
 
 /// A key, and what people call it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,13 +54,15 @@ pub struct Releases {
     /// The versions that nodes must leave and never enter: what the role revokes, and what its releases revoke.
     /// They are still among `verified`, so that a node can say what it leaves.
     pub revoked: BTreeSet<Version>,
+    /// When nodes take which version, as the role says it.
+    pub(super) rollouts: BTreeMap<String, serde_json::Value>,
 }
 
 impl Releases {
     /// Reads every entry of a trusted role as a release of `product`: the birthplace of [`VerifiedTarget`].
     pub(super) fn read(product: &Product, role: ProductRole) -> Self {
-        let ProductRole { version, threshold, signers, entries, revoked } = role;
-        let mut releases = Self { revoked, ..Self::default() };
+        let ProductRole { version, threshold, signers, entries, revoked, rollouts } = role;
+        let mut releases = Self { revoked, rollouts, ..Self::default() };
         for Entry { path, length, sha256, custom, delegated } in entries {
             let refuse = |reason: &str| BadRelease::NoRelease {
                 path: path.clone(),
@@ -92,6 +94,7 @@ impl Releases {
                     threshold,
                     role_version: version,
                     revoked: false,
+                    rollout: Rollout::default(),
                 }),
                 Err(reason) => releases.refused.push((path, reason)),
             }
@@ -100,7 +103,7 @@ impl Releases {
         releases
     }
 
-    /// Takes another role's releases in.
+    /// Takes another role's releases in. Rollouts are the index's to say.
     pub(super) fn join(&mut self, other: Self) {
         self.verified.extend(other.verified);
         self.refused.extend(other.refused);
@@ -111,8 +114,17 @@ impl Releases {
     pub(super) fn mark(&mut self) {
         let by_releases = self.verified.iter().flat_map(|t| t.release.revokes.iter().cloned());
         self.revoked.extend(by_releases.collect::<Vec<_>>());
-        for target in &mut self.verified {
+        for mut target in std::mem::take(&mut self.verified) {
             target.revoked = self.revoked.contains(&target.release.version);
+            let said = self.rollouts.get(&target.release.version.to_string());
+            match said.map_or(Ok(Rollout::default()), Rollout::read) {
+                Ok(rollout) => self.verified.push(VerifiedTarget { rollout, ..target }),
+                // "Wait" may be what it says: a release whose rollout cannot be read is not taken.
+                Err(source) => {
+                    let path = target.path;
+                    self.refused.push((path.clone(), BadRelease::Rollout { path, source }));
+                }
+            }
         }
     }
 }
@@ -138,6 +150,7 @@ pub struct VerifiedTarget {
     threshold: usize,
     role_version: u64,
     revoked: bool,
+    rollout: Rollout,
 }
 
 impl VerifiedTarget {
@@ -184,6 +197,11 @@ impl VerifiedTarget {
     /// Whether its version is revoked: a node must leave it and never enter it.
     pub fn revoked(&self) -> bool {
         self.revoked
+    }
+
+    /// When nodes take it, as its keyholders say it.
+    pub fn rollout(&self) -> &Rollout {
+        &self.rollout
     }
 
     /// Where it lies in the repository.

@@ -22,6 +22,7 @@ mod killed;
 mod refusals;
 mod renewal;
 mod revocation;
+mod rollout;
 mod rotation;
 mod serve;
 mod site;

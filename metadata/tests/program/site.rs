@@ -212,6 +212,7 @@ impl Site {
             protocol: None,
             urgency: Urgency::Normal,
             revokes: Default::default(),
+            actions: Default::default(),
             notes: "What a release brings".to_owned(),
         };
         for bytes in [source.as_slice(), b"left"] {

@@ -38,6 +38,7 @@ fn release(artifact: &str) -> Release {
         protocol: None,
         urgency: Default::default(),
         revokes: Default::default(),
+        actions: Default::default(),
         notes: String::new(),
     }
 }

@@ -96,3 +96,27 @@ fn a_product_that_delegates_further_is_refused_by_name() {
     let error = trust.releases(&product("demo"), now(), &mut simulator).unwrap_err();
     assert!(matches!(error, TrustError::DelegatesFurther { .. }));
 }
+
+#[test]
+fn a_rollout_that_cannot_be_read_keeps_its_release_away_and_no_other() {
+    let mut simulator = Simulator::new();
+    let (known, newer) = (release("demo", "2.0.0", b"two"), release("demo", "3.0.0", b"three"));
+    let signed = &mut simulator.demo().signed;
+    signed["targets"][known.target_path()] = entry(&known);
+    signed["targets"][newer.target_path()] = entry(&newer);
+    signed["x-countersign-rollout"] =
+        json!({ "2.0.0": { "window-seconds": 60 }, "3.0.0": { "percent": 5 }, "later": 7 });
+    simulator.publish();
+    let mut trust = refresh(&mut simulator).unwrap();
+    let releases = trust.releases(&product("demo"), now(), &mut simulator).unwrap();
+    let said: Vec<_> = releases.verified.iter().map(|t| t.rollout().window_seconds).collect();
+    assert_eq!(said, [None, Some(60)]);
+    let [(path, reason)] = releases.refused.as_slice() else { panic!("{:?}", releases.refused) };
+    assert!(*path == newer.target_path() && matches!(reason, BadRelease::Rollout { .. }));
+
+    simulator.demo().signed["x-countersign-rollout"] = json!(["2.0.0"]);
+    simulator.publish();
+    let mut trust = refresh(&mut simulator).unwrap();
+    let refused = trust.releases(&product("demo"), now(), &mut simulator);
+    assert!(refused.is_err(), "what cannot be read at all is not passed over");
+}

@@ -45,6 +45,7 @@ pub(crate) fn release(name: &str, version: &str, artifact: &[u8]) -> Release {
         protocol: None,
         urgency: Urgency::Normal,
         revokes: Default::default(),
+        actions: Default::default(),
         notes: String::new(),
     }
 }

@@ -1,12 +1,24 @@
 //! The one place where the agent reads a clock.
 
 use std::fs;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
+use nix::unistd::{SysconfVar, sysconf};
 
 use super::AgentError;
 use crate::machine::Moment;
+
+/// Since when a process runs, on both clocks; `None` if it is gone.
+pub(super) fn began(pid: i32, now: &Moment) -> Option<Moment> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything; the 20th field after it is the start, in ticks after the boot.
+    let ticks: u64 = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()?;
+    let a_second = sysconf(SysconfVar::CLK_TCK).ok()??;
+    let boot_ms = ticks.saturating_mul(1000) / u64::try_from(a_second).ok()?.max(1);
+    Some(now.earlier(Duration::from_millis(now.boot_ms.saturating_sub(boot_ms))))
+}
 
 /// The time on both clocks.
 ///

@@ -70,13 +70,19 @@ impl Real {
             Effect::CopyState => self.copy_state(&settled()?),
             Effect::Shadow => self.shadow(&settled()?),
             Effect::DrawHold => {
-                if let Some(hold) = &facts.hold {
-                    return Ok(Outcome::Hold(hold.clone()));
-                }
-                let seed = self.home.seed().map_err(|error| world(&error))?;
-                let window = self.config.delay;
-                Ok(Outcome::Hold(Hold::draw(&seed, &settled()?, window, &facts.now)))
+                let Offer::Release { terms, .. } = &facts.offer else {
+                    return Err(misplaced(effect));
+                };
+                let (seed, now) = (self.home.seed().map_err(|error| world(&error))?, &facts.now);
+                let artifact = settled()?;
+                let hold = Hold::settle(facts.hold.as_ref(), &seed, &artifact, terms, now);
+                Ok(Outcome::Hold(hold))
             }
+            Effect::Order => {
+                let order = facts.orders.first().ok_or_else(|| misplaced(effect))?;
+                Ok(Outcome::Ordered(order.clone()))
+            }
+            Effect::Recall => self.recall(facts),
             Effect::Lease => match state {
                 State::Held { candidate, report, .. } => self.take_lease(candidate, report),
                 _ => Err(misplaced(effect)),
@@ -129,13 +135,13 @@ impl Real {
 
     fn fetch(&mut self, artifact: &Sha256) -> Acted {
         let approved = self.approved(artifact)?;
-        let seen = std::sync::Arc::clone(&self.seen);
+        let tally = std::sync::Arc::clone(&self.tally);
         // What an earlier life left is not downloaded again; it is told too.
         let mut left = fetch::begun(&self.home, &approved);
         let fetched = fetch::fetch(&self.home, &self.config, approved, &mut |bytes| {
             let old = left.min(bytes);
             left -= old;
-            seen.received(bytes - old);
+            tally.received(bytes - old);
         })
         .map_err(|error| world(&error))?;
         self.proof = Proof { fetched: Some(fetched), ..Proof::default() };
@@ -221,6 +227,23 @@ impl Real {
         let now = clock::now().map_err(|error| world(&error))?;
         let fence = self.lease().take(&now).map_err(|error| world(&error))?;
         apply::withdraw_apply(&self.home).map_err(|error| world(&error))?;
+        self.keep(fence);
+        Ok(Outcome::Fence(fence))
+    }
+
+    /// The way back from what was committed: what ran before is hashed, and the lease is taken as for any swap.
+    fn recall(&mut self, facts: &Facts) -> Acted {
+        let Some(Ok(back)) = &facts.back else { return Err(misplaced(Effect::Recall)) };
+        let old = Generation::read(&self.home, back.left.from).map_err(|error| world(&error))?;
+        if stage::reopen(&self.home, &old.binary).map_err(|error| world(&error))?.is_none() {
+            let reason = format!("version {} is not in the store any more", old.version);
+            return Err((Blame::World, reason));
+        }
+        if let Some(lacking) = self.lacking() {
+            return Err((Blame::World, lacking));
+        }
+        let now = clock::now().map_err(|error| world(&error))?;
+        let fence = self.lease().take(&now).map_err(|error| world(&error))?;
         self.keep(fence);
         Ok(Outcome::Fence(fence))
     }

@@ -2,10 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use super::{AgentError, Real, RepositoryTrouble, apply, clock};
+use countersign_metadata::release::Urgency;
+
+use super::{AgentError, Real, RepositoryTrouble, apply, back, clock, orders};
+use crate::Config;
 use crate::fetch::free_bytes;
 use crate::generation::Generation;
-use crate::machine::facts::{Apply, Current, Health, Node, Offer};
+use crate::hold::Terms;
+use crate::machine::facts::{Apply, Current, Health, Leave, Node, Offer, WayBack};
 use crate::machine::{Candidate, Facts, Ledger, Moment, State};
 use crate::policy::{self, Choice, Verdict};
 use crate::probation::Watch;
@@ -23,6 +27,11 @@ impl Real {
             .ok_or_else(|| AgentError::NothingInstalled(self.home.current()))?;
         self.known_bad =
             ledger.bad.iter().map(|(artifact, bad)| (*artifact, bad.reason.clone())).collect();
+        let standing = &ledger.standing.held;
+        let held = standing.iter().filter(|(_, stay)| stay.stands(&now));
+        self.held = held.map(|(version, stay)| (version.clone(), stay.to_string())).collect();
+        let orders = orders::taken_up(&self.home, ledger)?;
+        let (leave, back) = self.leave(ledger, &current)?;
         let mut apply = apply::read(&self.home);
         if let (Some(candidate), Some(asked)) = (ledger.state.candidate(), &apply)
             && !ledger.state.is_rest()
@@ -38,7 +47,7 @@ impl Real {
             State::Held { hold, candidate, .. } => {
                 let asked =
                     candidate.asked || apply.as_ref().is_some_and(|a| a.means(&candidate.artifact));
-                self.offer(&current, &now, asked || now.reached(&hold.not_before))
+                self.offer(&current, &now, asked || hold.is_over(&now))
             }
             _ => self.offer(&current, &now, false),
         };
@@ -50,7 +59,10 @@ impl Real {
             apply::withdraw_apply(&self.home)?;
             apply = None;
         }
-        let node = match self.supervisor.status() {
+        let status = self.supervisor.status();
+        let pid = status.as_ref().ok().and_then(|status| status.pid);
+        let since = pid.and_then(|pid| clock::began(pid, &now));
+        let node = match status {
             Ok(status) => node(status),
             Err(error) => Node::Unreachable { reason: chain(&error) },
         };
@@ -66,6 +78,7 @@ impl Real {
         };
         let lease_taken = match &ledger.state {
             State::Held { .. } => self.lease().taken(&now).unwrap_or_else(|e| Some(chain(&e))),
+            _ if back.is_some() => self.lease().taken(&now).unwrap_or_else(|e| Some(chain(&e))),
             _ => None,
         };
         if let Some(swap) = ledger.state.swap()
@@ -94,11 +107,32 @@ impl Real {
             barred,
             lease_taken,
             apply,
+            orders,
+            leave,
+            back,
+            since,
             health,
             unready,
             lacking,
             hold,
         })
+    }
+
+    /// What the operator wants to leave, until it was left, and what there is to go back to.
+    fn leave(
+        &self,
+        ledger: &Ledger,
+        current: &Generation,
+    ) -> Result<(Option<Leave>, WayBack), AgentError> {
+        let Some(leave) = orders::asked_to_leave(&self.home) else { return Ok((None, None)) };
+        let runs = current.binary == leave.artifact;
+        if ledger.state.swap().is_none() && (!runs || ledger.bad.contains_key(&leave.artifact)) {
+            orders::withdraw_leave(&self.home)?;
+            return Ok((None, None));
+        }
+        let rests = runs && ledger.state.is_rest();
+        let back = rests.then(|| back::before(&self.home, ledger, current));
+        Ok((Some(leave), back))
     }
 
     /// What nobody could see does not count.
@@ -128,7 +162,15 @@ impl Real {
                 trust_store::refresh(&self.home, &self.config, now.wall).map_err(|error| {
                     RepositoryTrouble { reason: chain(&error), unreachable: error.is_unreachable() }
                 });
-            self.seen.refreshed(now.wall, answer.is_ok());
+            self.tally.refreshed(now.wall, answer.is_ok());
+            if let Ok(refreshed) = &answer {
+                let listed = refreshed.releases.verified.iter();
+                let listed = listed.map(|target| target.release().artifact.sha256);
+                if self.seen.look(listed, now) {
+                    // A disk that is full now costs ages at the next start, and they only ever get younger by that.
+                    let _begins_anew = self.seen.keep(&self.home);
+                }
+            }
             self.asked = Some((answer, Instant::now()));
         }
         let refreshed = match &self.asked {
@@ -140,14 +182,16 @@ impl Real {
             running: Some(current),
             known_bad: &self.known_bad,
             reproduced: &refreshed.reproduced,
+            ages: &self.seen.ages(now),
+            held: &self.held,
             only: None,
         };
         let choice = policy::choose(&self.config, &refreshed.releases, facts);
-        offered(choice, current)
+        offered(&self.config, choice, current)
     }
 }
 
-fn offered(choice: Choice, current: &Generation) -> Offer {
+fn offered(config: &Config, choice: Choice, current: &Generation) -> Offer {
     let Some(approved) = choice.approved else {
         let refused = choice.decisions.iter().filter_map(|decision| match &decision.verdict {
             Verdict::Refused(reasons)
@@ -160,14 +204,28 @@ fn offered(choice: Choice, current: &Generation) -> Offer {
             }
             _ => None,
         });
-        let mut words = vec![format!("{} runs and nothing newer is offered", current.version)];
+        let mut words = vec![match choice.running_revoked {
+            false => format!("{} runs and nothing newer is offered", current.version),
+            true => format!(
+                "{} runs, its keyholders have revoked it, and nothing newer is to be had (what ran before: \
+                 `countersign-updater rollback`)",
+                current.version
+            ),
+        }];
         words.extend(refused);
         return Offer::Nothing { reason: words.join(". ") };
     };
     let release = approved.release();
     let areas = release.node.iter().flat_map(|node| &node.areas);
     let signers: Vec<_> = approved.target().signers().iter().map(|s| s.to_string()).collect();
-    let reason = format!("{} is offered, signed by {}", release.version, signers.join(" and "));
+    let mut reason = format!("{} is offered, signed by {}", release.version, signers.join(" and "));
+    if choice.running_revoked {
+        reason.push_str(&format!("; {}, which runs, is revoked", current.version));
+    }
+    // To leave what was revoked is urgent, whatever comes instead.
+    let urgent = release.urgency == Urgency::Urgent || choice.running_revoked;
+    let rollout = approved.target().rollout();
+    let terms = Terms::new(config.delay, config.urgent_floor, urgent, rollout);
     let candidate = Candidate {
         artifact: release.artifact.sha256,
         version: release.version.clone(),
@@ -177,9 +235,10 @@ fn offered(choice: Choice, current: &Generation) -> Offer {
             .filter(|(_, spec)| !spec.reads.is_empty())
             .map(|(area, spec)| (area.clone(), spec.reads.clone()))
             .collect(),
+        actions: release.actions.clone(),
         asked: false,
     };
-    Offer::Release { candidate, reason }
+    Offer::Release { candidate, terms: Box::new(terms), reason }
 }
 
 fn node(status: Status) -> Node {

@@ -72,10 +72,13 @@ impl Real {
         artifact: &Sha256,
     ) -> Result<Approved, Failed> {
         let running = Generation::current(&self.home).map_err(|error| world(&error))?;
+        let now = super::now().map_err(|error| world(&error))?;
         let facts = policy::Facts {
             running: running.as_ref(),
             known_bad: &self.known_bad,
             reproduced,
+            ages: &self.seen.ages(&now),
+            held: &self.held,
             only: None,
         };
         policy::approve(&self.config, releases, facts, artifact).map_err(|decision| {

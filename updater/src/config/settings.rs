@@ -97,6 +97,13 @@ mod tests {
         let text =
             "product = \"p\"\nrepositories = [\"file:///r\"]\n[listen]\nhttp = \"127.0.0.1:1\"";
         let (_, settings) = of(&Layers::one(text, "n.toml".into())).unwrap();
+        // These alone may be without a value.
+        let none: Vec<_> = settings.iter().filter(|s| s.value.is_null()).map(|s| &s.key).collect();
+        let wanted = ["policy.pin", "policy.reproducers", "swap.lease", "urgent-floor"];
+        assert_eq!(
+            std::collections::BTreeSet::from_iter(none),
+            wanted.map(str::to_owned).iter().collect()
+        );
         let find = |key: &str| settings.iter().find(|setting| setting.key == key).unwrap();
         assert_eq!(find("shadow.for").value, "10s");
         assert_eq!(find("probation.crashes").value, 3);

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use countersign_metadata::Platform;
+use countersign_metadata::release::Urgency;
 use countersign_metadata::sigstore::{self, Signer};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
@@ -33,6 +34,7 @@ pub(super) struct Written {
     repositories: Option<Vec<Spanned<String>>>,
     check_every: Option<Spanned<String>>,
     delay: Option<Spanned<String>>,
+    urgent_floor: Option<Spanned<String>>,
     mode: Option<Spanned<String>>,
     attempts: Option<Spanned<u32>>,
     free_space: Option<Spanned<String>>,
@@ -71,11 +73,14 @@ struct WrittenFetch {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct WrittenPolicy {
     allow_prerelease: bool,
-    reproducers: usize,
+    reproducers: Option<usize>,
     rebuilt: Rebuilt,
     rebuilders: Vec<Spanned<String>>,
     identities: Vec<WrittenIdentity>,
     skip: Vec<Spanned<String>>,
+    pin: Option<Spanned<String>>,
+    min_age: Option<Spanned<String>>,
+    urgency: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -122,6 +127,7 @@ pub(super) struct Merged {
     repositories: Vec<Spanned<String>>,
     check_every: Spanned<String>,
     delay: Spanned<String>,
+    urgent_floor: Option<Spanned<String>>,
     mode: Spanned<String>,
     attempts: Spanned<u32>,
     free_space: Spanned<String>,
@@ -216,6 +222,7 @@ impl Written {
             repositories: self.repositories.unwrap_or_default(),
             check_every: or(self.check_every, "10m"),
             delay: or(self.delay, "0s..24h"),
+            urgent_floor: self.urgent_floor,
             mode: or(self.mode, "automatic"),
             attempts: or(self.attempts, 3u32),
             free_space: or(self.free_space, "64MiB"),
@@ -223,7 +230,11 @@ impl Written {
             fetch_rate: or(self.fetch.rate, "none"),
             fetch_proxy: or(self.fetch.proxy, "environment"),
             fetch_deltas: or(self.fetch.deltas, true),
-            policy: self.policy,
+            policy: WrittenPolicy {
+                min_age: Some(or(self.policy.min_age, "0s")),
+                urgency: Some(or(self.policy.urgency, "low")),
+                ..self.policy
+            },
             shadow_for: or(self.shadow.r#for, "10s"),
             shadow_ready: or(self.shadow.ready, "60s"),
             shadow_migrate: or(self.shadow.migrate, "1h"),
@@ -260,6 +271,11 @@ impl Merged {
             repositories: source.list("repositories", &self.repositories)?,
             check_every: duration("check-every", &self.check_every)?,
             delay: source.text("delay", &self.delay)?,
+            urgent_floor: self
+                .urgent_floor
+                .as_ref()
+                .map(|value| duration("urgent-floor", value))
+                .transpose()?,
             mode: source.read("mode", &self.mode, mode)?,
             attempts: source.one_or_more("attempts", &self.attempts)?,
             free_space: source.read("free-space", &self.free_space, units::size)?,
@@ -276,6 +292,14 @@ impl Merged {
                 rebuilders: source.list("policy.rebuilders", &self.policy.rebuilders)?,
                 identities: identities(source, self.policy.identities)?,
                 skip: source.list("policy.skip", &self.policy.skip)?,
+                pin: self
+                    .policy
+                    .pin
+                    .as_ref()
+                    .map(|value| source.text("policy.pin", value))
+                    .transpose()?,
+                min_age: duration("policy.min-age", &or(self.policy.min_age, "0s"))?,
+                urgency: source.read("policy.urgency", &or(self.policy.urgency, "low"), urgency)?,
             },
             shadow: Shadow {
                 window: duration("shadow.for", &self.shadow_for)?,
@@ -357,8 +381,18 @@ fn open(text: &str) -> Result<Open, String> {
 fn mode(text: &str) -> Result<Mode, String> {
     match text {
         "automatic" => Ok(Mode::Automatic),
+        "on-restart" => Ok(Mode::OnRestart),
         "manual" => Ok(Mode::Manual),
-        _ => Err(format!("{text:?} is neither \"automatic\" nor \"manual\"")),
+        _ => Err(format!("{text:?} is none of \"automatic\", \"on-restart\" and \"manual\"")),
+    }
+}
+
+fn urgency(text: &str) -> Result<Urgency, String> {
+    match text {
+        "low" => Ok(Urgency::Low),
+        "normal" => Ok(Urgency::Normal),
+        "urgent" => Ok(Urgency::Urgent),
+        _ => Err(format!("{text:?} is none of \"low\", \"normal\" and \"urgent\"")),
     }
 }
 

@@ -44,6 +44,8 @@ fn approved(repository: &fixture::Repository) -> Approved {
         running: None,
         known_bad: &BTreeMap::new(),
         reproduced: &BTreeMap::new(),
+        ages: &BTreeMap::new(),
+        held: &BTreeMap::new(),
         only: None,
     };
     let choice = policy::choose(&config(&["file:///r"], ""), &repository.releases(), facts);

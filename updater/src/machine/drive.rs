@@ -157,8 +157,12 @@ fn step<W: World>(
         Outcome::Failed { blame, reason } => (Kind::Failed { blame: *blame }, reason.as_str()),
         _ => (Kind::Done, why),
     };
+    let order = match &outcome {
+        Outcome::Ordered(order) => Some(order.clone()),
+        _ => None,
+    };
     let now = world.now().map_err(DriveError::World)?;
-    let record = journal.append(now, kind, effect, why, &next)?;
+    let record = journal.append_with(now, kind, effect, why, &next, order)?;
     ledger.take(&record);
     witness.recorded(&record);
     Ok(())

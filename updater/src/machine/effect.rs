@@ -49,6 +49,8 @@ effects! {
     DrawHold, "draw-hold", "draw the random delay";
     /// Gives the release up before anything was stopped: withdrawn or overtaken.
     Withdraw, "withdraw", "let the release go";
+    /// Takes down what the operator ordered.
+    Order, "order", "take down what the operator ordered";
     /// Takes the lease that lets one node of this host swap at a time.
     Lease, "lease", "take the lease for the swap";
     /// Copies most of the state into the snapshot while the old version still runs.
@@ -65,6 +67,8 @@ effects! {
     Start, "start", "start what `current` names";
     /// Condemns the swap: from here everything leads back.
     Condemn, "condemn", "decide to go back";
+    /// Takes the lease and decides to go back from what was committed: the operator wants what ran before.
+    Recall, "recall", "decide to go back to what ran before";
     /// Brings one area of the live state back to the old schema.
     MigrateBack, "migrate-back", "migrate an area of the state back";
     /// Restores the snapshot into a new data directory; the newer state is kept aside.

@@ -1,13 +1,16 @@
 //! What `drive` saw of the world, and the operator's rules: everything `plan` may know beside the ledger.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use countersign_metadata::{Area, Sha256, Version};
+use serde::{Deserialize, Serialize};
 
-use super::{Candidate, Moment};
+use super::{Candidate, Left, Moment, Order};
+use crate::config::Mode;
 use crate::epochs::{self, Others};
-use crate::hold::Hold;
+use crate::hold::{Hold, Terms};
 
 /// One look at the world.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +29,14 @@ pub struct Facts {
     pub lease_taken: Option<String>,
     /// The operator asks for it now.
     pub apply: Option<Apply>,
+    /// What the operator ordered and the journal does not have yet, oldest first.
+    pub orders: Vec<Order>,
+    /// The operator wants what ran before, instead of this release.
+    pub leave: Option<Leave>,
+    /// What ran before, or why there is no way back to it; looked at only at rest, where the operator wants it.
+    pub back: WayBack,
+    /// Since when the node's process runs, on this machine's clocks.
+    pub since: Option<Moment>,
     /// What the health probe said; asked only in probation.
     pub health: Health,
     /// For how long the node has not been ready, as far as this process saw; counted only in probation.
@@ -81,9 +92,41 @@ pub enum Offer {
     Release {
         /// Which.
         candidate: Candidate,
+        /// What its hold-off is drawn by.
+        terms: Box<Terms>,
         /// Why.
         reason: String,
     },
+}
+
+/// The operator's `rollback`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leave {
+    /// The release to leave.
+    pub artifact: Sha256,
+    /// Its version.
+    pub version: Version,
+    /// Why, in the operator's words.
+    pub reason: String,
+}
+
+impl fmt::Display for Leave {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the operator rolled it back")?;
+        if self.reason.is_empty() { Ok(()) } else { write!(f, ": {}", self.reason) }
+    }
+}
+
+/// What ran before, or why there is no way back to it; `None`: nobody looked.
+pub type WayBack = Option<Result<Back, String>>;
+
+/// What ran before, and can be gone back to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Back {
+    /// The swap by which it was left.
+    pub left: Left,
+    /// Its version.
+    pub version: Version,
 }
 
 /// The node, as its supervisor sees it.
@@ -157,8 +200,8 @@ pub enum Health {
 /// The operator's rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// Only `apply` ends a hold-off.
-    pub manual: bool,
+    /// Who decides when a hold-off is over.
+    pub mode: Mode,
     /// How often a release is tried when something else is to blame.
     pub attempts: u32,
     /// Pause after the first of those tries; it doubles.

@@ -18,7 +18,7 @@ use countersign_metadata::Sha256;
 use serde::{Deserialize, Serialize};
 
 use super::state::Blame;
-use super::{Effect, Moment, State};
+use super::{Effect, Moment, Order, State};
 use crate::durable::{self, DiskError, OnDisk};
 
 /// The format that this code writes.
@@ -50,6 +50,9 @@ pub struct Record {
     pub why: String,
     /// The state that holds from here on.
     pub state: State,
+    /// The operator's order that this line takes down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Order>,
 }
 
 /// What a line says about its effect.
@@ -259,8 +262,24 @@ impl Journal {
         why: &str,
         state: &State,
     ) -> Result<Record, JournalError> {
+        self.append_with(at, kind, effect, why, state, None)
+    }
+
+    /// The same with an order that the line takes down.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub fn append_with(
+        &mut self,
+        at: Moment,
+        kind: Kind,
+        effect: Effect,
+        why: &str,
+        state: &State,
+        order: Option<Order>,
+    ) -> Result<Record, JournalError> {
         let (why, state) = (why.to_owned(), state.clone());
-        let record = Record { v: FORMAT, seq: self.next, at, kind, effect, why, state };
+        let record = Record { v: FORMAT, seq: self.next, at, kind, effect, why, state, order };
         let mut line = serde_json::to_vec(&record).map_err(JournalError::Unwritable)?;
         line.pop();
         let sum = seal(&self.sum, &line);

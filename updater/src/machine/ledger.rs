@@ -6,8 +6,8 @@ use countersign_metadata::{Sha256, Version};
 use serde::Serialize;
 
 use super::journal::{Kind, Record};
-use super::state::Blame;
-use super::{Effect, Moment, State};
+use super::state::{Blame, Progress, Step};
+use super::{Candidate, Effect, Moment, Standing, State, Wanted};
 use crate::hold::Hold;
 
 /// The sum of a journal. Folding is total: every journal that can be read has one.
@@ -21,10 +21,38 @@ pub struct Ledger {
     pub bad: BTreeMap<Sha256, Bad>,
     /// Failed tries for which the release was not to blame.
     pub attempts: BTreeMap<Sha256, Attempts>,
-    /// The first hold-off of each release: one that comes again does not wait anew.
+    /// The hold-off of each release: one that comes again does not wait anew.
     pub holds: BTreeMap<Sha256, Hold>,
+    /// What the operator ordered, as far as it stands.
+    pub standing: Standing,
+    /// The swap that was committed last, until it is gone back on.
+    pub left: Option<Left>,
     /// The failure that the present state is stuck on, if the last step failed.
     pub trouble: Option<Trouble>,
+}
+
+/// A swap that was committed: what came in, and what was left for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Left {
+    /// What came in.
+    pub candidate: Candidate,
+    /// Digest of its shadow's report.
+    pub report: Sha256,
+    /// The generation that was left.
+    pub from: u64,
+    /// The areas that crossed, as far as they came.
+    pub areas: Vec<Step>,
+}
+
+impl Left {
+    /// The areas that have to be migrated on the way back: the old version does not read what the new one writes.
+    pub fn back(&self) -> impl Iterator<Item = &Step> {
+        self.areas.iter().filter(|step| match step.progress {
+            Progress::Begun => true,
+            Progress::Forward => !step.open,
+            Progress::Untouched | Progress::Back => false,
+        })
+    }
 }
 
 /// Why a release is known bad.
@@ -72,6 +100,8 @@ impl Default for Ledger {
             bad: BTreeMap::new(),
             attempts: BTreeMap::new(),
             holds: BTreeMap::new(),
+            standing: Standing::default(),
+            left: None,
             trouble: None,
         }
     }
@@ -95,12 +125,25 @@ impl Ledger {
                 self.state = record.state.clone();
                 return;
             }
+            // An order changes nothing about what the state is stuck on.
+            Kind::Done if record.effect == Effect::Order => {}
             Kind::Done => self.trouble = None,
             Kind::Failed { blame } => self.fail(record, *blame),
         }
-        if let (State::RolledBack { candidate, undo, .. }, false) =
-            (&record.state, matches!(self.state, State::RolledBack { .. }))
+        if let Some(order) = &record.order {
+            self.standing.take(order, &record.at);
+            if let Wanted::Forgive { artifact, .. } = &order.what {
+                self.bad.remove(artifact);
+                self.attempts.remove(artifact);
+            }
+        }
+        if let (State::RolledBack { candidate, undo, .. }, Some(_)) =
+            (&record.state, self.state.swap())
         {
+            if self.left.as_ref().is_some_and(|left| left.candidate.artifact == candidate.artifact)
+            {
+                self.left = None;
+            }
             self.count(
                 candidate.artifact,
                 &candidate.version,
@@ -109,12 +152,17 @@ impl Ledger {
                 &record.at,
             );
         }
-        if let State::Committed { candidate, .. } = &record.state {
+        if let (State::Committed { candidate, .. }, Some(swap)) = (&record.state, self.state.swap())
+        {
             self.attempts.remove(&candidate.artifact);
             self.holds.remove(&candidate.artifact);
+            self.standing.accepted.remove(&candidate.artifact);
+            let (candidate, report, from) = (candidate.clone(), swap.report, swap.from);
+            let areas = swap.areas.clone();
+            self.left = Some(Left { candidate, report, from, areas });
         }
         if let State::Held { candidate, hold, .. } = &record.state {
-            self.holds.entry(candidate.artifact).or_insert_with(|| hold.clone());
+            self.holds.insert(candidate.artifact, hold.clone());
         }
         self.pending = None;
         self.state = record.state.clone();

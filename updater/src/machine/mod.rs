@@ -7,6 +7,8 @@
 //! Announced … Held -withdraw-> Idle       a failure before the lease -> Idle, counted
 //! Leased … Probation -condemn-> the same state, leading back:
 //!     stop, migrate-back (or restore), switch-back, start, conclude -> RolledBack
+//! any rest -recall-> Switched, leading back: the operator wants what ran before
+//! order: what the operator ordered is taken down; no state is left by that
 //! ```
 //!
 //! # Invariants
@@ -31,6 +33,7 @@ pub mod facts;
 pub mod journal;
 mod ledger;
 mod moment;
+pub mod order;
 mod plan;
 pub mod state;
 pub mod transition;
@@ -39,8 +42,9 @@ pub use drive::{Silent, Until, Witness, World, drive};
 pub use effect::Effect;
 pub use facts::{Facts, Rules};
 pub use journal::{Journal, JournalError, Record};
-pub use ledger::{Attempts, Bad, Ledger, Trouble};
+pub use ledger::{Attempts, Bad, Ledger, Left, Trouble};
 pub use moment::Moment;
+pub use order::{Order, Standing, Stay, Wanted};
 pub use plan::{Action, plan};
 pub use state::{Blame, Candidate, State, Swap};
 pub use transition::Outcome;

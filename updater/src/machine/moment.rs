@@ -40,6 +40,56 @@ impl Moment {
         }
     }
 
+    /// This deadline, of which `left` is left `now`, on the clock of the boot that runs now. What is past stays past, and
+    /// was so when a later boot began.
+    #[must_use]
+    pub fn carried(&self, left: Duration, now: &Self) -> Self {
+        match (left, self.boot == now.boot) {
+            (Duration::ZERO, true) => self.clone(),
+            (Duration::ZERO, false) => Self { boot: now.boot.clone(), boot_ms: 0, ..self.clone() },
+            (left, _) => now.after(left),
+        }
+    }
+
+    /// The same instant of the boot, with another reading of the wall clock.
+    #[must_use]
+    pub fn at_wall(&self, wall: Timestamp) -> Self {
+        Self { wall, ..self.clone() }
+    }
+
+    /// The instant `by` earlier, on both clocks; not before its boot.
+    #[must_use]
+    pub fn earlier(&self, by: Duration) -> Self {
+        let signed = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
+        Self {
+            wall: self.wall.checked_sub(signed).unwrap_or(Timestamp::MIN),
+            boot: self.boot.clone(),
+            boot_ms: self.boot_ms.saturating_sub(millis(by)),
+            within_ms: self.within_ms.map(|within| within.saturating_sub(millis(by))),
+        }
+    }
+
+    /// By how much the wall clock was set since `earlier`, in the same boot; zero over a reboot.
+    pub fn set_since(&self, earlier: &Self) -> Duration {
+        if self.boot != earlier.boot {
+            return Duration::ZERO;
+        }
+        let wall = self.wall.duration_since(earlier.wall);
+        let boot = SignedDuration::try_from(self.since(earlier)).unwrap_or(SignedDuration::MAX);
+        wall.saturating_sub(boot).unsigned_abs()
+    }
+
+    /// How long it is since `earlier`: by the boot clock, over a reboot by the wall clock and by no less than the time
+    /// since that reboot.
+    pub fn since(&self, earlier: &Self) -> Duration {
+        if self.boot == earlier.boot {
+            return Duration::from_millis(self.boot_ms.saturating_sub(earlier.boot_ms));
+        }
+        let wall =
+            Duration::try_from(self.wall.duration_since(earlier.wall)).unwrap_or(Duration::ZERO);
+        wall.max(Duration::from_millis(self.boot_ms))
+    }
+
     /// How long until `later`; zero if it is past. Setting the wall clock changes nothing within a boot.
     pub fn until(&self, later: &Self) -> Duration {
         if self.boot == later.boot {

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use super::facts::{Facts, Health, Node, Offer, Rules};
+use super::facts::{Facts, Health, Leave, Node, Offer, Rules};
 use super::state::Undo;
 use super::{Candidate, Effect, Ledger, Moment, State, Swap, back, state};
+use crate::config::Mode;
+use crate::hold::Hold;
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +50,12 @@ pub fn plan(ledger: &Ledger, facts: &Facts, rules: &Rules) -> Action {
         // Whatever was done now would be done without knowing the way back.
         return wait(barred);
     }
+    if let (Some(order), None) = (facts.orders.first(), ledger.state.swap()) {
+        return patient(act(Effect::Order, order.what.to_string()), ledger, &facts.now);
+    }
+    if let Some(action) = facts.leave.as_ref().and_then(|leave| leaves(ledger, leave, facts)) {
+        return patient(action, ledger, &facts.now);
+    }
     let action = match &ledger.state {
         State::Idle | State::Committed { .. } | State::RolledBack { .. } => {
             rest(ledger, facts, rules)
@@ -65,7 +73,8 @@ pub fn plan(ledger: &Ledger, facts: &Facts, rules: &Rules) -> Action {
             act(Effect::DrawHold, "it did nothing in the shadow that it may not")
         }),
         State::Held { candidate, hold, .. } => stands(candidate, facts)
-            .unwrap_or_else(|| held(candidate, &hold.not_before, facts, rules)),
+            .or_else(|| moved(hold, facts))
+            .unwrap_or_else(|| held(candidate, hold, ledger, facts, rules)),
         State::Leased(swap)
         | State::Stopped(swap)
         | State::Snapshotted(swap)
@@ -107,7 +116,7 @@ fn rest(ledger: &Ledger, facts: &Facts, rules: &Rules) -> Action {
     let (candidate, reason) = match &facts.offer {
         Offer::Unasked => return wait("the repository was not asked"),
         Offer::Unknown { reason } | Offer::Nothing { reason } => return wait(reason),
-        Offer::Release { candidate, reason } => (candidate, reason),
+        Offer::Release { candidate, reason, .. } => (candidate, reason),
     };
     let version = &candidate.version;
     if candidate.artifact == facts.current.artifact {
@@ -169,26 +178,88 @@ pub(super) fn no_supervisor(reason: &str) -> String {
     format!("the supervisor does not answer ({reason}); start `countersign-updater supervise`")
 }
 
-fn held(candidate: &Candidate, not_before: &Moment, facts: &Facts, rules: &Rules) -> Action {
+/// The operator wants what ran before. `None`: it is no matter of the present state.
+fn leaves(ledger: &Ledger, leave: &Leave, facts: &Facts) -> Option<Action> {
+    match &ledger.state {
+        at if at.is_about(&leave.artifact) => {
+            let undone = at.swap().is_some_and(|swap| swap.undo.is_some());
+            (!undone).then(|| act(Effect::Condemn, leave.to_string()))
+        }
+        at if facts.current.artifact != leave.artifact || at.swap().is_some() => None,
+        at if !at.is_rest() => {
+            Some(act(Effect::Withdraw, format!("{} is to be left first", leave.version)))
+        }
+        _ => Some(match &facts.back {
+            None => wait("what ran before was not looked for"),
+            Some(Err(reason)) => wait(format!("cannot leave {}: {reason}", leave.version)),
+            Some(Ok(_)) => leased(facts).unwrap_or_else(|| act(Effect::Recall, leave.to_string())),
+        }),
+    }
+}
+
+/// Keyholders have moved the hold-off, or a new boot has a clock of its own.
+fn moved(hold: &Hold, facts: &Facts) -> Option<Action> {
+    let Offer::Release { terms, .. } = &facts.offer else { return None };
+    hold.outdated(terms, &facts.now).map(|why| act(Effect::DrawHold, why))
+}
+
+fn held(
+    candidate: &Candidate,
+    hold: &Hold,
+    ledger: &Ledger,
+    facts: &Facts,
+    rules: &Rules,
+) -> Action {
     let version = &candidate.version;
+    let open = ledger.standing.open(candidate);
+    if !open.is_empty() {
+        let open: Vec<_> = open.iter().map(|(id, text)| format!("{text} ({id})")).collect();
+        return wait(format!(
+            "{version} waits until you have done and accepted: {}",
+            open.join("; ")
+        ));
+    }
+    if let Some(stay) = ledger.standing.hold.as_ref().filter(|stay| stay.stands(&facts.now)) {
+        return Action::Wait { why: format!("{version} waits: {stay}"), until: stay.until.clone() };
+    }
     let asked = candidate.asked
         || facts.apply.as_ref().is_some_and(|apply| apply.means(&candidate.artifact));
-    if !asked && rules.manual {
-        return wait(format!("{version} waits for `countersign-updater apply`"));
-    }
-    if !asked && !facts.now.reached(not_before) {
-        let why = format!("{version} waits until {not_before}");
-        return Action::Wait { why, until: Some(not_before.clone()) };
-    }
-    if let Node::Unreachable { reason } = &facts.node {
-        return wait(no_supervisor(reason));
-    }
-    if let Some(holder) = &facts.lease_taken {
-        let until = Some(facts.now.after(LEASE_POLL));
-        return Action::Wait { why: format!("another swap has the lease: {holder}"), until };
+    if !asked && let Some(action) = not_yet(candidate, hold, facts, rules) {
+        return action;
     }
     let why = if asked { "the operator asked for it" } else { "its time has come" };
-    act(Effect::Lease, why)
+    leased(facts).unwrap_or_else(|| act(Effect::Lease, why))
+}
+
+/// Its time has not come.
+fn not_yet(candidate: &Candidate, hold: &Hold, facts: &Facts, rules: &Rules) -> Option<Action> {
+    let version = &candidate.version;
+    if rules.mode == Mode::Manual {
+        return Some(wait(format!("{version} waits for `countersign-updater apply`")));
+    }
+    let end = hold.end(&facts.now);
+    if !facts.now.reached(end) {
+        let why = format!("{version} waits until {end}");
+        return Some(Action::Wait { why, until: Some(end.clone()) });
+    }
+    let restarted = match &facts.node {
+        // While it does not run, nobody is interrupted.
+        Node::Down { .. } => true,
+        _ => facts.since.as_ref().is_some_and(|since| since.reached(end)),
+    };
+    (rules.mode == Mode::OnRestart && !restarted)
+        .then(|| wait(format!("{version} waits for the next restart of the node")))
+}
+
+/// What stands in the way of taking the lease. `None`: nothing.
+fn leased(facts: &Facts) -> Option<Action> {
+    if let Node::Unreachable { reason } = &facts.node {
+        return Some(wait(no_supervisor(reason)));
+    }
+    facts.lease_taken.as_ref().map(|holder| {
+        let until = Some(facts.now.after(LEASE_POLL));
+        Action::Wait { why: format!("another swap has the lease: {holder}"), until }
+    })
 }
 
 /// The way forward from the lease to the end of probation.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use countersign_metadata::{Area, Sha256, Version};
+use countersign_metadata::{ActionId, Area, Sha256, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::epochs::{self, Crossing, Others};
@@ -24,6 +24,9 @@ pub struct Candidate {
     /// Schemas that it reads as they are, beside those.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub reads: Others,
+    /// What it asks of operators before it may run, in words.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub actions: BTreeMap<ActionId, String>,
     /// Whether the operator asked for it when it was announced: then it waits for no hold-off.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub asked: bool,
@@ -311,6 +314,11 @@ impl State {
             _ => {}
         }
         self
+    }
+
+    /// Whether a swap to this release is under way.
+    pub fn is_about(&self, artifact: &Sha256) -> bool {
+        self.swap().is_some_and(|swap| swap.candidate.artifact == *artifact)
     }
 
     /// Whether nothing is under way.

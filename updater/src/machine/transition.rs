@@ -1,9 +1,9 @@
 //! From one state to the next: what an effect's outcome makes of the state. Pure and total.
 
-use super::facts::Facts;
+use super::facts::{Back, Current, Facts};
 use super::plan::{blames_release, condemned};
 use super::state::{Blame, Progress, Restarted};
-use super::{Candidate, Effect, Moment, State, Swap, state};
+use super::{Candidate, Effect, Moment, Order, State, Swap, state};
 use crate::hold::Hold;
 use countersign_metadata::{Area, Sha256};
 
@@ -18,8 +18,11 @@ pub enum Outcome {
     Report(Sha256),
     /// The hold-off.
     Hold(Hold),
+    /// The order that was taken down.
+    Ordered(Order),
     /// The lease's fencing number.
     Fence(u64),
+
     /// The snapshot's number.
     Snapshot(u64),
     /// The area that was migrated; `None` if none changes.
@@ -88,13 +91,23 @@ pub fn after(state: &State, effect: Effect, why: &str, outcome: &Outcome, facts:
         (Effect::DrawHold, Outcome::Hold(hold), State::Shadowed { candidate, report }) => {
             State::Held { candidate, report, hold: hold.clone() }
         }
+        (Effect::DrawHold, Outcome::Hold(hold), State::Held { candidate, report, .. }) => {
+            State::Held { candidate, report, hold: hold.clone() }
+        }
+        (Effect::Order, _, at) => at,
+        (Effect::Recall, Outcome::Fence(fence), at) if at.is_rest() => match &facts.back {
+            Some(Ok(back)) => State::Switched(recalled(back, *fence, why, &facts.current)),
+            _ => at,
+        },
         (Effect::Withdraw, _, _) => State::Idle,
         (Effect::Lease, Outcome::Fence(fence), State::Held { candidate, report, .. }) => {
             State::Leased(begin(candidate, report, *fence, facts))
         }
         (Effect::Condemn, _, at) => {
-            let blame = if blames_release(state, facts) { Blame::Release } else { Blame::World };
-            let why = match &facts.lacking {
+            let wanted = facts.leave.as_ref().filter(|leave| state.is_about(&leave.artifact));
+            let blames = wanted.is_some() || blames_release(state, facts);
+            let blame = if blames { Blame::Release } else { Blame::World };
+            let why = match facts.lacking.as_ref().filter(|_| wanted.is_none()) {
                 Some(lacking) => format!("{why}; not held against it: {lacking}"),
                 None => why.to_owned(),
             };
@@ -106,6 +119,23 @@ pub fn after(state: &State, effect: Effect, why: &str, outcome: &Outcome, facts:
             backward(at, effect, outcome, facts)
         }
         (_, _, at) => forward(at, effect, outcome),
+    }
+}
+
+/// The way back from what was committed: a swap that came all the way and was then condemned.
+fn recalled(back: &Back, fence: u64, reason: &str, current: &Current) -> Swap {
+    let left = &back.left;
+    Swap {
+        candidate: left.candidate.clone(),
+        report: left.report,
+        from: left.from,
+        data: current.data,
+        fence,
+        ahead: true,
+        snapshot: None,
+        areas: left.areas.clone(),
+        to: Some(current.generation),
+        undo: Some(condemned(reason, Blame::Release)),
     }
 }
 
@@ -208,6 +238,7 @@ fn concluded(at: State, facts: &Facts) -> State {
 fn failed(state: &State, effect: Effect, blame: Blame, reason: &str) -> State {
     let undoing = state.swap().is_some_and(|swap| swap.undo.is_some());
     match (effect, state) {
+        (Effect::Order, at) => at.clone(),
         (_, State::Announced { .. } | State::Staged { .. } | State::Shadowed { .. }) => State::Idle,
         // Anything but the release's own fault is worth another try before the snapshot is restored.
         (Effect::MigrateBack, at) if undoing && blame == Blame::Release => {

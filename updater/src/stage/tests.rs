@@ -33,6 +33,8 @@ fn fetched(bench: &Bench, tar: &[u8], signed: Option<&Release>) -> Fetched {
         running: None,
         known_bad: &BTreeMap::new(),
         reproduced: &BTreeMap::new(),
+        ages: &BTreeMap::new(),
+        held: &BTreeMap::new(),
         only: None,
     };
     let choice = policy::choose(&config, &repository.releases(), facts);

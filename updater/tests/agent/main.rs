@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     if let Some(exit) = node::die_if_asked() {
         return exit;
     }
-    let tests: [(&str, fn()); 29] = [
+    let tests: [(&str, fn()); 33] = [
         ("a_release_is_swapped_in_under_load_and_every_acknowledged_write_is_there", swaps),
         ("a_release_that_crashes_is_rolled_back_with_every_write", crashes),
         ("a_release_that_is_sick_only_in_the_live_node_is_rolled_back", sick),
@@ -37,6 +37,10 @@ fn main() -> ExitCode {
         ("a_barred_way_back_restores_the_snapshot_and_keeps_the_newer_state_aside", barred),
         ("a_delay_survives_restarts_and_apply_ends_it", held),
         ("a_release_waits_until_the_operator_applies_it", manual),
+        ("a_release_waits_until_what_it_asks_for_was_accepted_and_no_hold_stands", asks),
+        ("a_committed_release_is_rolled_back_with_every_write_and_forgiven", recalled),
+        ("a_release_is_taken_with_the_next_restart_of_the_node", on_restart),
+        ("keyholders_cancel_a_release_that_waits_and_spread_it_over_a_longer_time", rolled_out),
         ("a_disk_that_fills_in_mid_swap_does_not_keep_the_node_down", full),
         ("a_staged_release_that_was_changed_during_its_delay_is_staged_again", changed_in_store),
         ("nothing_is_swapped_in_while_the_old_version_cannot_be_gone_back_to", no_way_back),
@@ -187,6 +191,114 @@ fn manual() {
     assert_eq!(node.state().name(), "Held");
     assert_eq!(node.program(&["apply"]), 0);
     assert_eq!(node.state().name(), "Committed");
+    supervisor.terminate();
+}
+
+fn asks() {
+    let mut node = Node::new();
+    let mut supervisor = node.supervise();
+    let asks = serde_json::json!({ "open-port": "Open UDP port 5151", "quota": "Ask for 2 GiB" });
+    node.publish_asking("2.0.0", 1, asks);
+    let (exit, said) = node.tell("run", &["--until-idle"]);
+    assert!(exit == 0 && said.contains("asks of you: Open UDP port 5151"), "{said}");
+    assert_eq!(node.tell("apply", &[]).0, 1, "nobody but the operator can say that it was done");
+    let (_, said) = node.tell("status", &[]);
+    assert!(said.contains("asked       Open UDP port 5151 (open-port)"), "{said}");
+    assert!(said.contains("then do what it asks for"), "{said}");
+    let (exit, said) = node.tell("accept", &["2.0.0", "close-port"]);
+    assert!(exit == 3 && said.contains("open-port, quota"), "{said}");
+    assert_eq!(node.tell("accept", &["2.0.0", "open-port"]).0, 0);
+    node.run();
+    assert_eq!(node.state().name(), "Held");
+
+    let (exit, said) = node.tell("hold", &["--for", "1h", "--reason", "the auditors are here"]);
+    assert!(exit == 0 && said.contains("the auditors are here"), "{said}");
+    assert_eq!(node.tell("accept", &["2.0.0"]).0, 0);
+    assert_eq!(node.tell("run", &["--once"]).0, 0);
+    assert_eq!(node.state().name(), "Held");
+    let (exit, said) = node.tell("apply", &[]);
+    assert!(exit == 1 && said.contains("release NODE"), "{said}");
+    let (_, said) = node.tell("status", &[]);
+    assert!(said.contains("no swap begins: the operator holds it since"), "{said}");
+    assert_eq!(node.tell("release", &[]).0, 0);
+    assert_eq!(node.tell("release", &[]).0, 3, "nothing is held any more");
+    assert_eq!(node.run().name(), "Committed");
+    let (_, said) = node.tell("history", &["--json"]);
+    for line in ["has done what 2.0.0 asks for: open-port", "the operator holds everything until"] {
+        assert!(said.contains(line), "{said}");
+    }
+    supervisor.terminate();
+}
+
+fn recalled() {
+    let mut node = Node::new();
+    let mut supervisor = node.supervise();
+    let (exit, said) = node.tell("rollback", &[]);
+    assert!(exit == 1 && said.contains("does not know what ran before"), "{said}");
+    node.publish("2.0.0", 2, "");
+    assert_eq!(node.run().name(), "Committed");
+    let clients = Clients::start(node.address, 2);
+    clients.wait_for(50);
+    let (exit, said) = node.tell("rollback", &["--reason", "it is slow"]);
+    assert_eq!(exit, 0, "{said}");
+    assert!(said.contains("2.0.0 gives way to 1.0.0"), "{said}");
+    assert!(said.contains("values from schema 2 to 1"), "{said}");
+    let State::RolledBack { undo, .. } = node.state() else { panic!("{:?}", node.state()) };
+    assert_eq!(undo.reason, "the operator rolled it back: it is slow");
+    assert_eq!(node.current().version.to_string(), "1.0.0");
+    clients.wait_for(20);
+    node.keeps_all(clients);
+    // It stays so until it is forgiven.
+    assert_eq!(node.run().name(), "RolledBack");
+    let (_, said) = node.tell("explain", &[]);
+    assert!(said.contains("known bad: the operator rolled it back: it is slow"), "{said}");
+    assert_eq!(node.tell("forgive", &["3.0.0"]).0, 3);
+    assert_eq!(node.tell("forgive", &["2.0.0"]).0, 0);
+    assert_eq!(node.run().name(), "Committed");
+    assert_eq!(node.current().version.to_string(), "2.0.0");
+    supervisor.terminate();
+}
+
+fn on_restart() {
+    let mut node = Node::with("delay = \"0s..100ms\"\nmode = \"on-restart\"\n");
+    let mut supervisor = node.supervise();
+    node.publish("2.0.0", 1, "");
+    assert_eq!(node.run().name(), "Held");
+    let (_, said) = node.tell("status", &[]);
+    assert!(said.contains("next restart after that"), "{said}");
+    let pid = node.status().pid.unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGTERM).unwrap();
+    clients::until(|| {
+        let status = node.status();
+        status.phase == Phase::Ready && status.pid != Some(pid)
+    });
+    assert_eq!(node.run().name(), "Committed");
+    supervisor.terminate();
+}
+
+fn rolled_out() {
+    let (mut node, mut supervisor, artifact) = waiting();
+    let State::Held { hold: first, .. } = node.state() else { panic!("{:?}", node.state()) };
+    node.roll_out("2.0.0", serde_json::json!({ "cancelled": "it leaks" }));
+    clients::until(|| {
+        assert_eq!(node.program(&["run", "--once"]), 0);
+        node.state() == State::Idle
+    });
+    let (_, said) = node.tell("explain", &[]);
+    assert!(said.contains("cancelled its rollout: it leaks"), "{said}");
+    node.roll_out("2.0.0", serde_json::json!({ "window-seconds": 604_800 }));
+    assert_eq!(node.program(&["run", "--once"]), 0);
+    let State::Held { hold: slower, .. } = node.state() else { panic!("{:?}", node.state()) };
+    assert!(slower.delay_ms > first.delay_ms, "{first:?} {slower:?}");
+    let left = slower.not_before.boot_ms - first.not_before.boot_ms;
+    assert_eq!(
+        left,
+        slower.delay_ms - first.delay_ms,
+        "the same draw, counted from the same instant"
+    );
+    let (_, said) = node.tell("explain", &["--offline"]);
+    assert!(said.contains("nodes spread over 7 d"), "{said}");
+    assert_eq!(Ledger::of(&node.records()).holds[&artifact], slower);
     supervisor.terminate();
 }
 

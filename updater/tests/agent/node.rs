@@ -152,6 +152,18 @@ impl Node {
         self.repository.publish(2);
     }
 
+    /// Publishes another version that asks operators for something.
+    pub(crate) fn publish_asking(&mut self, version: &str, schema: u32, asks: Value) {
+        self.add_with(version, schema, "", json!({ "actions": asks }));
+        self.repository.publish(2);
+    }
+
+    /// Says anew when nodes take a version.
+    pub(crate) fn roll_out(&mut self, version: &str, rollout: Value) {
+        self.repository.rollouts.insert(version.to_owned(), rollout);
+        self.repository.publish(2);
+    }
+
     fn add(&mut self, version: &str, schema: u32, flags: &str) {
         self.add_with(version, schema, flags, json!({}));
     }
@@ -178,7 +190,9 @@ impl Node {
         if let Some(identity) = more.get("identity") {
             node["identity"] = identity.clone();
         }
-        self.repository.add(version, &[("bin/node*", &script)], json!({ "node": node }));
+        let actions = more.get("actions").cloned().unwrap_or(json!({}));
+        let more = json!({ "node": node, "actions": actions });
+        self.repository.add(version, &[("bin/node*", &script)], more);
     }
 
     pub(crate) fn supervise(&self) -> Supervisor {
@@ -198,6 +212,14 @@ impl Node {
     pub(crate) fn program(&self, words: &[&str]) -> i32 {
         let ended = Command::new(program()).args(words).arg(self.home.path()).output().unwrap();
         ended.status.code().unwrap()
+    }
+
+    /// One verb of the program on this node, with more words; its exit code, and what it said.
+    pub(crate) fn tell(&self, verb: &str, words: &[&str]) -> (i32, String) {
+        let ended =
+            Command::new(program()).arg(verb).arg(self.home.path()).args(words).output().unwrap();
+        let said = [ended.stdout, ended.stderr].concat();
+        (ended.status.code().unwrap(), String::from_utf8(said).unwrap())
     }
 
     /// A whole life of the agent, in a process of its own. Its last state.

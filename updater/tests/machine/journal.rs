@@ -20,6 +20,7 @@ fn candidate() -> Candidate {
         path: "p/2.0.0/p.tar.zst".into(),
         areas: BTreeMap::new(),
         reads: std::collections::BTreeMap::new(),
+        actions: BTreeMap::new(),
         asked: false,
     }
 }

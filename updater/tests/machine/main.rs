@@ -7,4 +7,6 @@ mod journal;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod operator;
+#[cfg(test)]
 mod walk;

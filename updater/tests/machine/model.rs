@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use countersign_metadata::Sha256;
-use countersign_updater::hold::Hold;
-use countersign_updater::machine::facts::{Apply, Current, Health, Node, Offer};
+use countersign_metadata::{Rollout, Sha256};
+use countersign_updater::config::Mode;
+use countersign_updater::hold::{Hold, Reckoned, Terms};
+use countersign_updater::machine::facts::{Apply, Back, Current, Health, Leave, Node, Offer};
 use countersign_updater::machine::state::{Progress, Step, Undo};
 use countersign_updater::machine::{
-    Blame, Candidate, Effect, Facts, Ledger, Moment, Outcome, Rules, State, Swap, World,
+    Blame, Candidate, Effect, Facts, Ledger, Moment, Order, Outcome, Rules, State, Swap, Wanted,
+    World,
 };
 
 /// The schema of a data directory; `Between` after a migration that did not come to its end.
@@ -20,7 +22,7 @@ pub(crate) enum Schema {
 }
 
 /// A simulated node.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Model {
     /// Whether the new version changes the schema.
     pub(crate) migrates: bool,
@@ -55,6 +57,12 @@ pub(crate) struct Model {
     pub(crate) full: bool,
     /// How many hold-offs were drawn.
     pub(crate) draws: u64,
+    /// What the operator ordered.
+    pub(crate) orders: Vec<Order>,
+    /// The operator wants the old version back, once the new one was committed.
+    pub(crate) leaves: bool,
+    /// The new version asks for something to be done first.
+    pub(crate) asks: bool,
 }
 
 /// The simulated process.
@@ -74,7 +82,7 @@ pub(crate) fn moment(seconds: u64) -> Moment {
 
 pub(crate) fn rules() -> Rules {
     Rules {
-        manual: false,
+        mode: Mode::Automatic,
         attempts: 3,
         pause: Duration::ZERO,
         probation: Duration::ZERO,
@@ -84,6 +92,16 @@ pub(crate) fn rules() -> Rules {
     }
 }
 
+/// What keyholders and operator leave to the draw.
+pub(crate) fn terms() -> Terms {
+    Terms::new("0s..1h".parse().unwrap(), None, false, &Rollout::default())
+}
+
+/// Named by its number.
+pub(crate) fn order(id: u32, what: Wanted) -> Order {
+    Order { id: id.to_string(), what }
+}
+
 pub(crate) fn candidate(migrates: bool) -> Candidate {
     Candidate {
         artifact: Sha256::of(b"new"),
@@ -91,6 +109,7 @@ pub(crate) fn candidate(migrates: bool) -> Candidate {
         path: "p/2.0.0/p.tar.zst".into(),
         areas: areas(if migrates { 2 } else { 1 }),
         reads: BTreeMap::new(),
+        actions: BTreeMap::new(),
         asked: false,
     }
 }
@@ -122,7 +141,16 @@ impl Model {
             applies: false,
             full: false,
             draws: 0,
+            orders: Vec::new(),
+            leaves: false,
+            asks: false,
         }
+    }
+
+    fn candidate(&self) -> Candidate {
+        let ask = ("open-port".parse().unwrap(), "Open UDP port 5151".to_owned());
+        let actions = self.asks.then_some(ask).into_iter().collect();
+        Candidate { reads: self.others(true), actions, ..candidate(self.migrates) }
     }
 
     pub(crate) fn runs_new(&self) -> bool {
@@ -142,10 +170,6 @@ impl Model {
         let (reads, schema) = if new { (self.reads, 1) } else { (self.open, 2) };
         let areas = areas(schema).into_iter().filter(|_| reads);
         areas.map(|(area, schema)| (area, BTreeSet::from([schema]))).collect()
-    }
-
-    fn candidate(&self) -> Candidate {
-        Candidate { reads: self.others(true), ..candidate(self.migrates) }
     }
 
     /// What the supervisor does by itself, unless the state is barred.
@@ -179,8 +203,22 @@ impl Model {
         } else if new || self.withdrawn || ledger.bad.contains_key(&candidate(true).artifact) {
             Offer::Nothing { reason: "nothing newer".into() }
         } else {
-            Offer::Release { candidate: self.candidate(), reason: "newer".into() }
+            let (candidate, terms) = (self.candidate(), Box::new(terms()));
+            Offer::Release { candidate, terms, reason: "newer".into() }
         };
+        let leaves = self.leaves
+            && new
+            && ledger.state.is_rest()
+            && !ledger.bad.contains_key(&candidate(true).artifact);
+        let leave = leaves.then(|| Leave {
+            artifact: candidate(true).artifact,
+            version: "2.0.0".parse().unwrap(),
+            reason: "it is slow".into(),
+        });
+        let back = leave.as_ref().map(|_| match &ledger.left {
+            None => Err("nobody knows".to_owned()),
+            Some(left) => Ok(Back { left: left.clone(), version: "1.0.0".parse().unwrap() }),
+        });
         Facts {
             // Long after everything that was recorded: no wait lasts.
             now: moment(1_000_000),
@@ -204,6 +242,15 @@ impl Model {
             lease_taken: None,
             apply: (self.applies && !ledger.state.candidate().is_some_and(|c| c.asked))
                 .then_some(Apply::Next),
+            orders: self
+                .orders
+                .iter()
+                .filter(|order| !ledger.standing.heard.contains(&order.id))
+                .cloned()
+                .collect(),
+            leave,
+            back,
+            since: None,
             unready: match self.node {
                 Seen::Up(_) => Duration::ZERO,
                 _ => Duration::from_secs(61),
@@ -261,9 +308,17 @@ impl Model {
                     return Outcome::Hold(hold.clone());
                 }
                 self.draws += 1;
-                return Outcome::Hold(Hold { delay_ms: self.draws, not_before: moment(5) });
+                let (at, latest) = (moment(0), moment(0).wall);
+                return Outcome::Hold(Hold {
+                    delay_ms: self.draws,
+                    not_before: moment(5),
+                    rollout: Rollout::default(),
+                    keyholders: None,
+                    reckoned: Some(Reckoned { at, latest }),
+                });
             }
-            Effect::Lease => {
+            Effect::Order => return Outcome::Ordered(facts.orders[0].clone()),
+            Effect::Lease | Effect::Recall => {
                 self.leased = true;
                 self.began = self.generations[&self.current].1;
                 return Outcome::Fence(7);

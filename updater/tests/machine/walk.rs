@@ -5,16 +5,16 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
-use crate::model::{Model, Seen, moment, rules};
+use crate::model::{Model, Seen, moment, order, rules};
 use countersign_updater::machine::journal::{FORMAT, Kind, Record};
 use countersign_updater::machine::{
-    Action, Blame, Effect, Facts, Ledger, Outcome, Rules, State, plan, transition,
+    Action, Blame, Effect, Facts, Ledger, Order, Outcome, Rules, State, Wanted, plan, transition,
 };
 
 #[derive(Clone)]
-struct Place {
-    ledger: Ledger,
-    world: Model,
+pub(crate) struct Place {
+    pub(crate) ledger: Ledger,
+    pub(crate) world: Model,
     /// Misfortunes that may still happen on this path.
     left: u32,
     /// How it came here, for whoever has to understand a failure.
@@ -26,28 +26,36 @@ impl Place {
         format!("{} {:?} {}", serde_json::to_string(&self.ledger).unwrap(), self.world, self.left)
     }
 
-    fn take(&mut self, kind: Kind, effect: Effect, state: State) {
-        let why = "walk".to_owned();
+    fn take(&mut self, kind: Kind, effect: Effect, state: State, order: Option<Order>) {
+        let (why, at) = ("walk".to_owned(), moment(0));
         self.trail.push(format!("{kind:?} {effect} -> {} with {:?}", state.name(), self.world));
-        self.ledger.take(&Record { v: FORMAT, seq: 1, at: moment(0), kind, effect, why, state });
+        self.ledger.take(&Record { v: FORMAT, seq: 1, at, kind, effect, why, state, order });
     }
 }
 
 /// Every place that can follow; empty at rest.
-fn next(place: &Place, seen: &mut BTreeSet<Effect>) -> Vec<Place> {
+pub(crate) fn next(place: &Place, seen: &mut BTreeSet<Effect>) -> Vec<Place> {
     let facts = place.world.facts(&place.ledger);
     let (effect, why) = match plan(&place.ledger, &facts, &rules()) {
         Action::Do { effect, why } => (effect, why),
         Action::Wait { why, .. } => {
             assert!(place.ledger.state.is_rest(), "stuck in {:?}: {why}", place.ledger.state);
-            return Vec::new();
+            place.world.check_rest(&place.ledger.state);
+            let back = matches!(place.ledger.state, State::Committed { .. }) && place.left > 0;
+            // The operator wants the old version back.
+            return Vec::from_iter(back.then(|| {
+                let mut back = place.clone();
+                back.left -= 1;
+                back.world.leaves = true;
+                back
+            }));
         }
     };
     assert!(!why.is_empty());
     seen.insert(effect);
     let mut begun = place.clone();
     let marked = transition::before(&place.ledger.state, effect, &facts);
-    begun.take(Kind::Intent, effect, marked.clone());
+    begun.take(Kind::Intent, effect, marked.clone(), None);
 
     let mut all = Vec::new();
     let end = |from: &Place, outcome: &Outcome| {
@@ -57,7 +65,11 @@ fn next(place: &Place, seen: &mut BTreeSet<Effect>) -> Vec<Place> {
             Outcome::Failed { blame, .. } => Kind::Failed { blame: *blame },
             _ => Kind::Done,
         };
-        place.take(kind, effect, state);
+        let order = match outcome {
+            Outcome::Ordered(order) => Some(order.clone()),
+            _ => None,
+        };
+        place.take(kind, effect, state, order);
         place
     };
     let mut worked = begun.clone();
@@ -101,6 +113,15 @@ fn next(place: &Place, seen: &mut BTreeSet<Effect>) -> Vec<Place> {
             gone.left -= 1;
             gone.world.withdrawn = true;
             all.push(gone);
+            if place.world.orders.is_empty() {
+                let mut ordered = place.clone();
+                ordered.left -= 1;
+                // A hold that is over by now: it keeps nobody waiting.
+                let (until, reason) = (Some(moment(5)), String::new());
+                let hold = Wanted::Hold { version: None, until, reason };
+                ordered.world.orders.push(order(1, hold));
+                all.push(ordered);
+            }
         }
         _ => {}
     }
@@ -153,12 +174,12 @@ fn every_path_with_three_misfortunes_ends_well_and_every_effect_is_on_one() {
 }
 
 /// The one path without further misfortunes, every place of it.
-fn alone(world: Model) -> Vec<Place> {
+pub(crate) fn alone(world: Model) -> Vec<Place> {
     let start = Place { ledger: Ledger::default(), world, left: 0, trail: Vec::new() };
     go_on(start)
 }
 
-fn go_on(start: Place) -> Vec<Place> {
+pub(crate) fn go_on(start: Place) -> Vec<Place> {
     let mut path = vec![start];
     while let Some(place) = next(path.last().unwrap(), &mut BTreeSet::new()).into_iter().next() {
         assert!(path.len() < 1000, "it goes on for ever in {}", place.ledger.state.name());

@@ -18,6 +18,7 @@ mod publish;
 mod refresh;
 mod repository;
 mod revoke;
+mod rollout;
 mod rotate;
 mod serve;
 mod signer;
@@ -55,6 +56,8 @@ Examples:
   Let nodes verify keyless (Sigstore) statements, then publish one
     countersign-metadata trusted-root --repo REPO trusted_root.json
     countersign-metadata attest --repo REPO verdict.sigstore.json
+  Nodes take a release later, more slowly, or not at all
+    countersign-metadata rollout --repo REPO --product demo --version 2.0.0 --window 7d
   From cron: re-sign before it expires, and complain early
     countersign-metadata refresh --repo REPO --signer '…'
     countersign-metadata check --repo REPO --within 30d
@@ -80,6 +83,7 @@ enum Verb {
     Refresh(refresh::Args),
     Rotate(rotate::Args),
     Revoke(revoke::Args),
+    Rollout(rollout::Args),
     Check(check::Args),
     Attest(attest::Args),
     TrustedRoot(trusted_root::Args),
@@ -103,6 +107,7 @@ fn dispatch(program: Program) -> Result<Exit, Failure> {
         Verb::Refresh(args) => args.run(out),
         Verb::Rotate(args) => args.run(out),
         Verb::Revoke(args) => args.run(out),
+        Verb::Rollout(args) => args.run(out),
         Verb::Check(args) => args.run(out),
         Verb::Attest(args) => args.run(out),
         Verb::TrustedRoot(args) => args.run(out),

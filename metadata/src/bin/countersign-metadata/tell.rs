@@ -26,11 +26,14 @@ pub(crate) fn authoring(what: impl std::fmt::Display, error: &AuthoringError) ->
         E::NoSuchRelease { .. } => {
             (Exit::Input, Some("`countersign-metadata status --json` lists the releases"))
         }
-        E::NoChange => (Exit::Input, Some("`rotate --renew` drafts everything anew all the same")),
+        E::NoChange => (
+            Exit::Input,
+            Some("it is so already; `rotate --renew` drafts everything anew all the same"),
+        ),
         E::NotLoaded { .. } => (Exit::Host, None),
         E::NoCircle { .. } => (Exit::Input, Some("draft such a repository's roles by hand")),
         E::Unwritable { .. } => (Exit::Input, Some("keep notes and other texts on one line")),
-        E::Release(_) | E::Request { .. } => (Exit::Input, None),
+        E::Release(_) | E::Rollout(_) | E::Request { .. } => (Exit::Input, None),
         E::Incomplete { .. } => (
             Exit::Verdict,
             Some(

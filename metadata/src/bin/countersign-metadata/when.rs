@@ -25,6 +25,11 @@ impl FromStr for Within {
 }
 
 impl Within {
+    /// The span as it was written.
+    pub(crate) fn span(self) -> Span {
+        self.0
+    }
+
     /// The moment that far from `now`.
     pub(crate) fn after(self, now: Timestamp) -> Result<Timestamp, Failure> {
         let moment = now.to_zoned(TimeZone::UTC).checked_add(self.0).map_err(|error| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use countersign_console::{Exit, Failure, Out};
 use countersign_updater::agent::{self, AgentError, Asked, Options};
-use countersign_updater::machine::{Ledger, Until, journal};
+use countersign_updater::machine::Until;
 use serde_json::json;
 
 use crate::log::Format;
@@ -17,7 +17,7 @@ Examples:
   countersign-updater apply /srv/examplenode
       take the release that waits in its delay, or the next one that is offered, now
 
-Nothing but the delay is skipped: signatures, policy, shadow and probation are as always. A running agent is asked to do it;
+Nothing but the delay is skipped: signatures, policy, holds, required actions, shadow and probation are as always. A running agent is asked to do it;
 without one this command does it itself.";
 
 /// Take the waiting release now, without the rest of its delay
@@ -31,10 +31,12 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self, out: Out) -> Result<Exit, Failure> {
         let home = tell::open_to_write(&self.node)?;
-        let records = journal::read(&home.journal())
-            .map_err(|error| failure(&AgentError::Journal(error)))?
-            .records;
-        let ledger = Ledger::of(&records);
+        let ledger = tell::ledger(&home)?;
+        let now = agent::now().map_err(|error| failure(&error))?;
+        if let Some(stay) = ledger.standing.hold.as_ref().filter(|stay| stay.stands(&now)) {
+            return Err(Failure::new(Exit::Verdict, format!("no swap begins: {stay}"))
+                .hint("countersign-updater release NODE lifts the hold"));
+        }
         let asked = agent::ask_to_apply(&home, &ledger).map_err(|error| tell::disk(&error))?;
         out.say(match &asked {
             Asked::ThisOne(candidate) => format!("{} is to be taken now", candidate.version),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use countersign_updater::agent::Seen;
+use countersign_updater::agent::Tally;
 use countersign_updater::http::{self, Answer, Body, Limits, Request};
 use countersign_updater::supervise::Phase;
 use countersign_updater::{Config, Home, peer};
@@ -22,7 +22,7 @@ const CONNECTIONS: usize = 8;
 
 /// Answers where the configuration says, from threads of its own. An address that cannot be had is told and keeps no
 /// update up.
-pub(crate) fn start(home: &Home, seen: &Arc<Seen>, say: &dyn Fn(&str)) {
+pub(crate) fn start(home: &Home, tally: &Arc<Tally>, say: &dyn Fn(&str)) {
     let Ok(config) = Config::load(home) else { return }; // The agent says what is wrong with it.
     let Some(address) = config.status else { return };
     let limits = Limits { connections: CONNECTIONS, ..Limits::default() };
@@ -30,7 +30,7 @@ pub(crate) fn start(home: &Home, seen: &Arc<Seen>, say: &dyn Fn(&str)) {
         home: home.clone(),
         config,
         node: home.path().to_owned(),
-        seen: Arc::clone(seen),
+        tally: Arc::clone(tally),
         last: Mutex::default(),
     };
     let started = TcpListener::bind(address).and_then(|listener| {
@@ -46,7 +46,7 @@ struct Pages {
     home: Home,
     config: Config,
     node: PathBuf,
-    seen: Arc<Seen>,
+    tally: Arc<Tally>,
     last: Mutex<Option<(Instant, Arc<Shown>)>>,
 }
 
@@ -85,7 +85,7 @@ impl Pages {
             return Ok(Arc::clone(shown));
         }
         let view = View::look(&self.node).map_err(|failure| failure.sentence().to_owned())?;
-        let metrics = metrics::text(&view, &self.seen).map_err(|error| error.to_string())?;
+        let metrics = metrics::text(&view, &self.tally).map_err(|error| error.to_string())?;
         let shown = Arc::new(Shown { status: view.to_json(), health: health(&view), metrics });
         *last = Some((Instant::now(), Arc::clone(&shown)));
         Ok(shown)

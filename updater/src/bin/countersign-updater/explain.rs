@@ -6,18 +6,24 @@ use std::path::PathBuf;
 use countersign_console::{Exit, Failure, Out};
 use countersign_metadata::trust::{Releases, VerifiedTarget};
 use countersign_metadata::{Sha256, Version};
-use countersign_updater::Config;
-use countersign_updater::machine::{Ledger, journal};
 use countersign_updater::policy::{self, Decision, Facts, Reason, Verdict};
 use countersign_updater::rebuilder::Rebuilder;
-use countersign_updater::{trust_store, verify};
-use jiff::Timestamp;
+use countersign_updater::seen::Seen;
+use countersign_updater::{Config, agent, trust_store, verify};
 use serde_json::json;
 
+use crate::run::failure;
 use crate::tell;
+
+const EXAMPLES: &str = "\
+Examples:
+  countersign-updater explain /srv/examplenode
+      ask the mirrors, then say what this node decides about each release, with every reason
+  countersign-updater explain --offline --json /srv/examplenode";
 
 /// Say about each release why this node takes it, or why not
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The node's directory
     node: PathBuf,
@@ -33,12 +39,14 @@ impl Args {
             if self.offline { tell::open(&self.node)? } else { tell::open_to_write(&self.node)? };
         let (home, config) = tell::with_config(home)?;
         let running = tell::running(&home)?;
-        let records = journal::read(&home.journal())
-            .map_err(|error| Failure::caused(Exit::Input, "the journal cannot be read", &error))?;
-        let ledger = Ledger::of(&records.records);
+        let ledger = tell::ledger(&home)?;
         let known_bad: BTreeMap<_, _> =
             ledger.bad.iter().map(|(artifact, bad)| (*artifact, bad.reason.clone())).collect();
-        let now = Timestamp::now();
+        let moment = agent::now().map_err(|error| failure(&error))?;
+        let ages = Seen::read(&home).map_err(|error| tell::disk(&error))?.ages(&moment);
+        let standing = ledger.standing.held.iter().filter(|(_, stay)| stay.stands(&moment));
+        let held = standing.map(|(version, stay)| (version.clone(), stay.to_string())).collect();
+        let now = moment.wall;
         let (releases, reproduced, mirror) = if self.offline {
             let releases = trust_store::kept_releases(&home, &config, now)
                 .map_err(|error| tell::trust(&error))?;
@@ -57,13 +65,15 @@ impl Args {
             running: Some(&running),
             known_bad: &known_bad,
             reproduced: &reproduced,
+            ages: &ages,
+            held: &held,
             only: None,
         };
         let choice = policy::choose(&config, &releases, facts);
         out.table(
             ["Release", "Decision", "Why"],
             choice.decisions.iter().map(|decision| {
-                [name(decision), word(&decision.verdict).to_owned(), why(&decision.verdict)]
+                [name(decision), word(&decision.verdict).to_owned(), whole(decision)]
             }),
         );
         let by = reproduced_by(&config, &releases, &reproduced);
@@ -71,8 +81,17 @@ impl Args {
             let names: Vec<_> = by.iter().map(|by| named(&config, by)).collect();
             out.say(format!("{version} was reproduced by {}.", names.join(", ")));
         }
+        config.policy.warnings().iter().for_each(|warning| out.say(format!("Note: {warning}.")));
+        if let Some(stay) = ledger.standing.hold.as_ref().filter(|stay| stay.stands(&moment)) {
+            out.say(format!("No swap begins: {stay}."));
+        }
         if choice.running_revoked {
             out.say(format!("{} runs here, and its keyholders have revoked it.", running.version));
+            if choice.approved.is_none() {
+                out.say(
+                    "Nothing newer is to be had; what ran before: countersign-updater rollback.",
+                );
+            }
         }
         match &choice.approved {
             Some(approved) => out.say(format!("Next: {}.", approved.release().version)),
@@ -109,6 +128,19 @@ fn reproduced_by<'a>(
 fn named(config: &Config, by: &Rebuilder) -> String {
     let listed = config.policy.identities.iter().find(|signer| Rebuilder::from(*signer) == *by);
     listed.map_or_else(|| by.to_string(), |signer| format!("{}: {by}", signer.label))
+}
+
+/// The decision with all that is to be known about the release.
+fn whole(decision: &Decision) -> String {
+    let mut words = why(&decision.verdict);
+    if !decision.rollout.is_empty() {
+        words.push_str(&format!("; its keyholders say: {}", decision.rollout));
+    }
+    let asks: Vec<_> = decision.actions.iter().map(|(id, text)| format!("{text} ({id})")).collect();
+    if !asks.is_empty() && decision.verdict != Verdict::Running {
+        words.push_str(&format!("; it asks of you: {}", asks.join("; ")));
+    }
+    words
 }
 
 fn with_sentences(decision: &Decision) -> serde_json::Value {

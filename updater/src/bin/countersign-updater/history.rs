@@ -7,8 +7,15 @@ use countersign_updater::machine::journal::{self, Kind, Record};
 
 use crate::tell;
 
+const EXAMPLES: &str = "\
+Examples:
+  countersign-updater history /srv/examplenode
+      every arrow between two states and every order, with its reason
+  countersign-updater history --last 20 --intents /srv/examplenode";
+
 /// Show every step that was taken, from the journal
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The node's directory
     node: PathBuf,

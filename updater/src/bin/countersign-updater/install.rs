@@ -92,6 +92,8 @@ impl Args {
             running: None,
             known_bad: &BTreeMap::new(),
             reproduced: &refreshed.reproduced,
+            ages: &BTreeMap::new(),
+            held: &BTreeMap::new(),
             only: self.version.as_ref(),
         };
         let choice = policy::choose(&config, &refreshed.releases, facts);
@@ -101,6 +103,9 @@ impl Args {
         let launch = Launch::new(&spec, &config.listen);
         check_sockets(&config, &spec, &launch)?;
 
+        for (id, text) in &approved.release().actions {
+            out.say(format!("{} asks of you: {text} ({id})", approved.release().version));
+        }
         let staged = bring(&home, &config, approved)?;
         let generation = begin(&home, staged, launch)?;
         home.finish(&text).map_err(|error| tell::home(&error))?;

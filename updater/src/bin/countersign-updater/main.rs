@@ -5,16 +5,22 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use countersign_console::{Exit, Extras, Out, Output, run};
 
+mod accept;
 mod apply;
 mod check_peer;
 mod config;
 mod doctor;
 mod endpoint;
 mod explain;
+mod forgive;
 mod history;
+mod hold;
 mod install;
 mod log;
 mod metrics;
+mod orders;
+mod release;
+mod rollback;
 mod run;
 mod serve;
 mod shadow;
@@ -35,6 +41,8 @@ Examples:
       look for releases; verify, try in the shadow, wait, swap, watch, roll back
   countersign-updater status /srv/examplenode
       what runs, what is under way, what comes next and when
+  countersign-updater hold /srv/examplenode --for 3d --reason 'the auditors are here'
+      begin no swap; `release` lifts it, `apply` takes a release before its time, `rollback` goes back
   countersign-updater verify examplenode-2.0.0-linux-x86_64.tar.zst \\
       --repository https://releases.example.org/ --root root.json
       which release a file is, who signed it and who reproduced it
@@ -58,6 +66,11 @@ enum Verb {
     Supervise(supervise::Args),
     Run(run::Args),
     Apply(apply::Args),
+    Hold(hold::Args),
+    Release(release::Args),
+    Accept(accept::Args),
+    Rollback(rollback::Args),
+    Forgive(forgive::Args),
     Status(status::Args),
     History(history::Args),
     Explain(explain::Args),
@@ -85,6 +98,11 @@ fn main() -> ExitCode {
                 Verb::Supervise(args) => args.run(out),
                 Verb::Run(args) => args.run(out),
                 Verb::Apply(args) => args.run(out),
+                Verb::Hold(args) => args.run(out),
+                Verb::Release(args) => args.run(out),
+                Verb::Accept(args) => args.run(out),
+                Verb::Rollback(args) => args.run(out),
+                Verb::Forgive(args) => args.run(out),
                 Verb::Status(args) => args.run(out),
                 Verb::History(args) => args.run(out),
                 Verb::Explain(args) => args.run(out),

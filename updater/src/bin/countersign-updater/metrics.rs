@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 
-use countersign_updater::agent::Seen;
+use countersign_updater::agent::Tally;
 use countersign_updater::durable;
 use countersign_updater::supervise::Phase;
 use countersign_updater::trust_store;
@@ -41,11 +41,11 @@ const STATES: [&str; 13] = [
 ];
 
 /// Everything as one page.
-pub(crate) fn text(view: &View, seen: &Seen) -> Result<String, fmt::Error> {
+pub(crate) fn text(view: &View, tally: &Tally) -> Result<String, fmt::Error> {
     let mut page = Page(Registry::with_prefix("countersign"));
     page.releases(view);
     page.node(view);
-    page.refreshes(view, seen);
+    page.refreshes(view, tally);
     let verdicts = [("cleared", view.tried[0]), ("refused", view.tried[1])];
     let counters = Family::<Labels, Counter>::default();
     for (verdict, count) in verdicts {
@@ -147,8 +147,8 @@ impl Page {
         }
     }
 
-    fn refreshes(&mut self, view: &View, seen: &Seen) {
-        let refreshes = seen.refreshes();
+    fn refreshes(&mut self, view: &View, tally: &Tally) {
+        let refreshes = tally.refreshes();
         if let Some(ok) = refreshes.ok {
             let help =
                 "Whether the repository gave something that can be trusted when it was last asked";
@@ -164,7 +164,7 @@ impl Page {
             refreshes.failures,
         );
         let help = "Bytes of artifacts that were downloaded in this life of the agent";
-        self.counter("downloaded_bytes", help, seen.downloaded());
+        self.counter("downloaded_bytes", help, tally.downloaded());
         let now = Timestamp::now();
         let roles =
             trust_store::expiries(&view.home, &view.config.product, now).unwrap_or_default();

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_console::{Exit, Failure, Out};
-use countersign_updater::agent::{self, AgentError, Ended, Options, Seen};
+use countersign_updater::Config;
+use countersign_updater::agent::{self, AgentError, Ended, Options, Tally};
 use countersign_updater::config;
 use countersign_updater::machine::journal::Kind;
 use countersign_updater::machine::{JournalError, Ledger, Record, State, Until, Witness};
@@ -60,15 +61,20 @@ impl Args {
         let home = tell::open_to_write(&self.node)?;
         self.log.check(out)?;
         let mut narrator = Narrator::new(out, self.log);
-        let seen = Arc::new(Seen::default());
+        if let Ok(config) = Config::load(&home) {
+            for warning in config.policy.warnings() {
+                narrator.say(format!("note: {warning}"));
+            }
+        }
+        let tally = Arc::new(Tally::default());
         if until == Until::Stopped {
-            endpoint::start(&home, &seen, &|sentence| match self.log {
+            endpoint::start(&home, &tally, &|sentence| match self.log {
                 Format::Text => out.say(sentence),
                 Format::Json => out.line(&log::said(sentence, None)),
             });
         }
         let options = Options { until, poll: self.poll };
-        let ended = agent::run_seen(&home, options, &mut narrator, &seen);
+        let ended = agent::run_counting(&home, options, &mut narrator, &tally);
         let ended = ended.map_err(|error| failure(&error))?;
         if until != Until::Stopped && !narrator.refused {
             usable(&ended)?;
@@ -195,6 +201,15 @@ impl Witness for Narrator {
                         ));
                     }
                 }
+            }
+        }
+        if let (Kind::Done, State::Announced { candidate, fetched: false }) = (&record.kind, state)
+        {
+            for (id, text) in &candidate.actions {
+                self.out.say(format!(
+                    "  {} asks of you: {text}  (then: countersign-updater accept NODE {} {id})",
+                    candidate.version, candidate.version
+                ));
             }
         }
         if record.kind != Kind::Intent && self.state != state.name() {

@@ -9,6 +9,7 @@ use countersign_updater::durable::DiskError;
 use countersign_updater::fetch::FetchError;
 use countersign_updater::generation::{Generation, GenerationError};
 use countersign_updater::home::HomeError;
+use countersign_updater::machine::{Ledger, journal};
 use countersign_updater::net::NetError;
 use countersign_updater::shadow::ShadowError;
 use countersign_updater::stage::StageError;
@@ -34,6 +35,13 @@ pub(crate) fn open_with_config(node: &Path) -> Result<(Home, Config), Failure> {
 pub(crate) fn with_config(home: Home) -> Result<(Home, Config), Failure> {
     let config = Config::load(&home).map_err(|error| config(&error))?;
     Ok((home, config))
+}
+
+/// The sum of the journal.
+pub(crate) fn ledger(home: &Home) -> Result<Ledger, Failure> {
+    let records = journal::read(&home.journal())
+        .map_err(|error| Failure::caused(Exit::Input, "the journal cannot be read", &error))?;
+    Ok(Ledger::of(&records.records))
 }
 
 /// The generation that runs.

@@ -100,7 +100,7 @@ impl Args {
         let name = self.file.file_name().unwrap_or_default().to_string_lossy();
         for product in &products {
             match trust.releases(product, now, &mut source) {
-                Ok(Releases { verified, refused, revoked: _ }) => {
+                Ok(Releases { verified, refused, .. }) => {
                     all.verified.extend(verified);
                     all.refused.extend(refused);
                 }

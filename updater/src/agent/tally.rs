@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 /// Counters of one life. Reading them never holds the agent up.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub struct Tally {
     refresh: Mutex<Refreshes>,
     downloaded: AtomicU64,
 }
@@ -23,7 +23,7 @@ pub struct Refreshes {
     pub failures: u64,
 }
 
-impl Seen {
+impl Tally {
     /// How asking the repository went.
     pub fn refreshes(&self) -> Refreshes {
         self.refresh.lock().map(|refresh| refresh.clone()).unwrap_or_default()
