@@ -9,6 +9,8 @@
 //! identity = ["bin/examplenode", "identity", "--state", "{state}"]
 //! stop-grace = 10
 //! connects-to = []
+//! overlap = false              # true: two versions may run on the same state at once
+//! locks = ["values/LOCK"]      # files of the state that are locked while the node runs
 //!
 //! [node.health]
 //! listen = "http"
@@ -38,6 +40,9 @@ use crate::Area;
 mod area;
 
 pub use area::{AreaSpec, BadStatePath, StatePath};
+mod check;
+
+pub use check::{Check, CommandNumber, HttpNumber, Number, check_all};
 
 /// How a product runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +57,9 @@ pub struct NodeSpec {
     /// How the node says that it is ready.
     #[serde(default)]
     pub ready: Ready,
+    /// The line of output that says so, a regular expression; with `ready = "log"` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_line: Option<String>,
     /// Asked after readiness, in the shadow and in probation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
@@ -73,6 +81,16 @@ pub struct NodeSpec {
     /// Extra environment variables.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
+    /// Whether two versions may serve from the same state at once: it has no exclusive state. A swap then starts the
+    /// new one beside the old one, where both say so and no area changes its schema.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overlap: bool,
+    /// Files below the state directory that the node keeps locked (`flock` or `fcntl`). After a stop they must be free.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub locks: Vec<String>,
+    /// What a new version is asked all through its probation, beside `health`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub checks: BTreeMap<String, Check>,
 }
 
 /// How a node says that it is ready.
@@ -85,6 +103,8 @@ pub enum Ready {
     /// The process runs and its first listening socket takes a connection and answers the health probe, or,
     /// without one, keeps the connection open.
     Connect,
+    /// A line of its output matches `ready-line`.
+    Log,
 }
 
 /// An HTTP request that a healthy node answers with 200.
@@ -112,9 +132,17 @@ pub enum BadNode {
         /// Its first word.
         program: String,
     },
-    /// The health probe names a socket that is not listed.
-    #[error("[node.health] asks the socket {0:?}, which is not in [node] listen")]
-    NoSuchSocket(String),
+    /// A probe names a socket that is not listed.
+    #[error("[node] {0} asks the socket {1:?}, which is not in listen")]
+    NoSuchSocket(String, String),
+    /// A log line that is no regular expression.
+    #[error("[node] {line:?} is no regular expression: {reason}")]
+    Pattern {
+        /// As written.
+        line: String,
+        /// Why.
+        reason: String,
+    },
     /// A value is out of its range.
     #[error("[node] {0}")]
     Range(&'static str),
@@ -141,12 +169,9 @@ impl NodeSpec {
         }
         if let Some(health) = &self.health {
             if !self.listen.contains_key(&health.listen) {
-                return Err(BadNode::NoSuchSocket(health.listen.clone()));
+                return Err(BadNode::NoSuchSocket("health".to_owned(), health.listen.clone()));
             }
-            let plain = |c: char| c.is_ascii_graphic();
-            if !health.path.starts_with('/') || !health.path.chars().all(plain) {
-                return Err(BadNode::Range("health.path must begin with / and hold no space"));
-            }
+            check::is_path(&health.path)?;
         }
         if !(1..=600).contains(&self.stop_grace) {
             return Err(BadNode::Range("stop-grace is 1 to 600 seconds"));
@@ -174,6 +199,41 @@ impl NodeSpec {
         }
         if self.ready == Ready::Connect && self.listen.is_empty() {
             return Err(BadNode::Range("ready = \"connect\" needs a listening socket"));
+        }
+        match (self.ready, &self.ready_line) {
+            (Ready::Log, None) => {
+                return Err(BadNode::Range("ready = \"log\" needs a ready-line"));
+            }
+            (Ready::Log, Some(line)) => check::is_pattern(line)?,
+            (_, Some(_)) => return Err(BadNode::Range("ready-line needs ready = \"log\"")),
+            (_, None) => {}
+        }
+        check_all(&self.checks, |socket| self.listen.contains_key(socket), inside)?;
+        self.check_sharing()
+    }
+
+    fn check_sharing(&self) -> Result<(), BadNode> {
+        let lies_inside = |path: &String| {
+            path.split('/').all(|s| !s.is_empty() && s != "." && s != "..") && !path.contains('\0')
+        };
+        if self.locks.len() > 16 || !self.locks.iter().all(lies_inside) {
+            return Err(BadNode::Range("locks are at most 16 paths inside the state directory"));
+        }
+        if !self.overlap {
+            return Ok(());
+        }
+        if !self.locks.is_empty() {
+            return Err(BadNode::Range(
+                "overlap means no exclusive state, and locks are just that",
+            ));
+        }
+        if self.listen.is_empty() {
+            return Err(BadNode::Range("overlap hands sockets over, and listen has none"));
+        }
+        if self.ready != Ready::Notify {
+            return Err(BadNode::Range(
+                "overlap needs ready = \"notify\": on a shared socket or log, the old version answers for the new one",
+            ));
         }
         Ok(())
     }
@@ -210,6 +270,68 @@ mod tests {
         for bad in ["", "/bin/sh", "../sh", "bin/../../sh", "./x", "bin//x", "{state}/x"] {
             assert!(spec(bad).check().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_by_name() {
+        let with = |fields: serde_json::Value| {
+            let mut node =
+                serde_json::json!({ "command": ["bin/n"], "listen": { "http": "127.0.0.1:1" } });
+            node.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            let node: Result<NodeSpec, _> = serde_json::from_value(node);
+            node.map_err(|e| e.to_string())?.check().map_err(|e| e.to_string())
+        };
+        let check =
+            |check: serde_json::Value| with(serde_json::json!({ "checks": { "c": check } }));
+        for good in [
+            serde_json::json!({ "kind": "http", "listen": "http", "path": "/" }),
+            serde_json::json!({ "kind": "tcp", "listen": "http" }),
+            serde_json::json!({ "kind": "command", "command": ["bin/n", "ok"] }),
+            serde_json::json!({ "kind": "log", "line": "joined [0-9]+", "within": 5 }),
+            serde_json::json!({ "kind": "height", "within": 5, "from": { "command": ["bin/n"] } }),
+            serde_json::json!({ "kind": "height", "within": 5,
+                "from": { "listen": "http", "path": "/", "pointer": "/a/0" } }),
+        ] {
+            check(good).unwrap();
+        }
+        for (bad, wanted) in [
+            (serde_json::json!({ "kind": "http", "listen": "p2p", "path": "/" }), "p2p"),
+            (serde_json::json!({ "kind": "http", "listen": "http", "path": "x" }), "path"),
+            (serde_json::json!({ "kind": "tcp", "listen": "http", "path": "/" }), "unknown field"),
+            (
+                serde_json::json!({ "kind": "command", "command": ["/bin/sh"] }),
+                "inside the artifact",
+            ),
+            (
+                serde_json::json!({ "kind": "log", "line": "(", "within": 5 }),
+                "no regular expression",
+            ),
+            (serde_json::json!({ "kind": "log", "line": "x", "within": 0 }), "within"),
+            (
+                serde_json::json!({ "kind": "height", "within": 5,
+                "from": { "listen": "http", "path": "/", "pointer": "a" } }),
+                "pointer",
+            ),
+            (serde_json::json!({ "kind": "height", "within": 5, "from": {} }), "did not match"),
+            (serde_json::json!({ "kind": "mood" }), "unknown variant"),
+        ] {
+            let told = check(bad).unwrap_err();
+            assert!(told.contains(wanted), "{told}");
+        }
+        for (bad, wanted) in [
+            (serde_json::json!({ "locks": ["../x"] }), "inside the state"),
+            (serde_json::json!({ "overlap": true, "locks": ["db/LOCK"] }), "exclusive state"),
+            (serde_json::json!({ "overlap": true, "ready": "connect" }), "ready = \"notify\""),
+            (serde_json::json!({ "overlap": true, "listen": {} }), "listen has none"),
+            (serde_json::json!({ "ready": "log" }), "needs a ready-line"),
+            (serde_json::json!({ "ready-line": "up" }), "needs ready = \"log\""),
+        ] {
+            let told = with(bad).unwrap_err();
+            assert!(told.contains(wanted), "{told}");
+        }
+        with(serde_json::json!({ "ready": "log", "ready-line": "^up$", "locks": ["db/LOCK"] }))
+            .unwrap();
+        with(serde_json::json!({ "overlap": true })).unwrap();
     }
 
     #[test]

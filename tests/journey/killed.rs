@@ -28,6 +28,8 @@ enum Scene {
     Ordered,
     /// 2.0.0 was committed, and the operator wants 1.0.0 back.
     Recalled,
+    /// 2.3.0 and 2.4.0 may run at once: one is handed over to the other.
+    Beside,
 }
 
 /// Exhaustive on purpose: a new effect does not compile until somebody says where it happens.
@@ -52,6 +54,7 @@ fn scene(effect: Effect) -> Scene {
         Effect::Withdraw => Scene::Overtaken,
         Effect::Order => Scene::Ordered,
         Effect::Recall => Scene::Recalled,
+        Effect::HandOver => Scene::Beside,
     }
 }
 
@@ -73,6 +76,9 @@ impl Stages {
         this.keep("crash");
         this.world.release("2.2.0");
         this.keep("crash-without-way-back");
+        this.world.release("2.3.0");
+        this.world.release("2.4.0");
+        this.keep("beside");
         this
     }
 
@@ -89,6 +95,7 @@ impl Stages {
             Scene::Forward | Scene::Overtaken | Scene::Ordered | Scene::Recalled => &self.urls[0],
             Scene::Crash => &self.urls[1],
             Scene::CrashWithoutWayBack => &self.urls[2],
+            Scene::Beside => &self.urls[3],
         }
     }
 }
@@ -105,31 +112,37 @@ impl Drop for Stages {
 #[test]
 fn an_updater_killed_before_or_after_any_effect_ends_with_a_version_running_on_its_data() {
     let stages = Stages::new();
-    let moments = Effect::ALL.iter().flat_map(|&e| [("before", e), ("after", e)]);
-    let moments = Mutex::new(moments.collect::<Vec<_>>().into_iter());
+    let moments =
+        Effect::ALL.iter().flat_map(|&e| [("before", e, scene(e)), ("after", e, scene(e))]);
+    // The commit point has no stopped node before it there.
+    let beside = [("before", Effect::Switch), ("after", Effect::Switch)];
+    let beside = beside.map(|(when, effect)| (when, effect, Scene::Beside));
+    let moments = Mutex::new(moments.chain(beside).collect::<Vec<_>>().into_iter());
     let cuts = Mutex::new(0);
     // The runs wait far more than they compute: eight nodes at a time keep two cores busy.
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
                 loop {
-                    let Some((when, effect)) = moments.lock().unwrap().next() else { return };
-                    killed(&stages, when, effect);
+                    let Some((when, effect, scene)) = moments.lock().unwrap().next() else {
+                        return;
+                    };
+                    killed(&stages, when, effect, scene);
                     *cuts.lock().unwrap() += 1;
                 }
             });
         }
     });
     let cuts = cuts.into_inner().unwrap();
-    assert_eq!(cuts, 2 * Effect::ALL.len());
+    assert_eq!(cuts, 2 * Effect::ALL.len() + 2);
     println!("{cuts} cuts, every node runs a verified version on its own data");
 }
 
-fn killed(stages: &Stages, when: &str, effect: Effect) {
+fn killed(stages: &Stages, when: &str, effect: Effect, scene: Scene) {
     let moment = format!("{when}:{effect}");
-    let scene = scene(effect);
     let delay = if matches!(scene, Scene::Overtaken) { "1h..2h" } else { "0s..1s" };
-    let site = Site::install(stages.url(scene), &stages.world.root(), "1.0.0", delay, "1s");
+    let first = if matches!(scene, Scene::Beside) { "2.3.0" } else { "1.0.0" };
+    let site = Site::install(stages.url(scene), &stages.world.root(), first, delay, "1s");
     let client = site.client(50);
     match scene {
         Scene::Overtaken => overtake(stages, &site),
@@ -150,6 +163,7 @@ fn killed(stages: &Stages, when: &str, effect: Effect) {
         // The crashing releases are known bad now; 2.0.0 is still to be had.
         Scene::Crash | Scene::CrashWithoutWayBack => &["1.0.0", "2.0.0"],
         Scene::Overtaken | Scene::Recalled => &["1.0.0"],
+        Scene::Beside => &["2.4.0"],
     };
     assert!(wanted.contains(&version.as_str()), "{version} runs after {moment}: {}", said.out);
     match scene {

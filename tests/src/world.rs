@@ -99,7 +99,8 @@ impl World {
         let base = if overlay.is_dir() { "2.0.0" } else { version };
         programs::must(&text(&here.join("../examples/node/source")), [base, &text(&source)]);
         if overlay.is_dir() {
-            programs::must("cp", ["-R", &format!("{}/.", text(&overlay)), &text(&source)]);
+            // Two of them differ in their version alone: one of those is a link.
+            programs::must("cp", ["-RL", &format!("{}/.", text(&overlay)), &text(&source)]);
         }
         programs::must("countersign-builder", ["lock", &text(&source)]);
         source

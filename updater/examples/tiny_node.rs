@@ -1,7 +1,7 @@
 //! A node small enough for the supervisor's tests: takes its socket from the supervisor, keeps what it is sent.
 //!
 //! `PUT /WORD` appends the word to `STATE/words` and answers when it is on the disk; `GET /node/version` answers 200.
-//! Behaviours by flag: `--crash-on-word`, `--never-ready`, `--deaf` (ignores TERM), `--with-child`, `--churn` (writes one
+//! A byte in `STATE/starts` for each start. Behaviours by flag: `--exit` (at once), `--crash-on-word`, `--never-ready`, `--deaf` (ignores TERM), `--with-child`, `--churn` (writes one
 //! number after the other into twenty files, in order, so that a copy shows whether it is one moment).
 
 use std::fs::{File, OpenOptions};
@@ -32,6 +32,10 @@ fn main() -> Fallible<()> {
     let words = Arc::new(Mutex::new(words));
     if flag("--with-child") {
         Command::new("sleep").arg("600").spawn()?;
+    }
+    OpenOptions::new().append(true).create(true).open(state.join("starts"))?.write_all(b".")?;
+    if flag("--exit") {
+        std::process::exit(3);
     }
     // LISTEN_PID is checked in here: a listener that was passed to somebody else is not taken.
     let listener = ListenFd::from_env().take_tcp_listener(0)?.ok_or("no LISTEN_FDS for me")?;

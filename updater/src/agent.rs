@@ -31,6 +31,8 @@ use crate::machine::{
     World, drive,
 };
 use crate::seen::Seen;
+use crate::selfupdate::renew::{self, Renewed};
+use crate::selfupdate::{self, Settled};
 use crate::state::{Copier, command};
 use crate::supervise::Client;
 use crate::trust_store::Refreshed;
@@ -75,6 +77,9 @@ pub enum AgentError {
     /// What runs.
     #[error(transparent)]
     Generation(#[from] GenerationError),
+    /// `NODE/updater/current` names another program: this one makes way.
+    #[error("another updater takes the place of this one")]
+    Replaced,
     /// Nothing runs.
     #[error("{0} names no generation: nothing is installed")]
     NothingInstalled(PathBuf),
@@ -135,6 +140,9 @@ pub fn run_counting(
     let mut world = Real::new(home.clone(), config, Arc::clone(tally))?;
     let (mut journal, records) = Journal::open(&home.journal())?;
     let mut ledger = Ledger::of(&records);
+    if !proved(home, &mut world, witness, options)? {
+        return Ok(Ended { ledger, repository: None });
+    }
     loop {
         match drive(
             &mut journal,
@@ -174,6 +182,33 @@ fn alone(home: &Home) -> Result<File, AgentError> {
         Err(TryLockError::Error(error)) => Err(DiskError::new("lock", &path, error).into()),
     }
 }
+
+/// A program that took another's place begins nothing before the supervisor runs it too: what it would write, the one
+/// before could perhaps not read. `false`: it was told to end first.
+fn proved(
+    home: &Home,
+    world: &mut Real,
+    witness: &mut dyn Witness,
+    options: Options,
+) -> Result<bool, AgentError> {
+    let mut asked = None;
+    loop {
+        match selfupdate::settle(home, &world.supervisor, &mut asked)? {
+            Settled::Yes => return Ok(true),
+            Settled::Other => return Err(AgentError::Replaced),
+            Settled::Waits(why) => {
+                witness.waits(&State::Idle, &why);
+                let gone = asked.is_none() && options.until != Until::Stopped;
+                if gone || !world.pause(options.poll.min(RETRY_PROOF)) {
+                    return Ok(false);
+                }
+            }
+        }
+    }
+}
+
+/// How often it is looked whether the supervisor runs this program.
+const RETRY_PROOF: Duration = Duration::from_millis(200);
 
 /// Waits until the journal can be opened again.
 fn reopened(
@@ -229,6 +264,8 @@ struct Real {
     keeper: Option<keeper::Keeper>,
     watch: crate::probation::Watch,
     tally: Arc<Tally>,
+    /// When a newer updater was looked for, and what came of it.
+    renewed: Option<(Instant, String)>,
 }
 
 impl Real {
@@ -248,7 +285,22 @@ impl Real {
             keeper: None,
             watch: crate::probation::Watch::default(),
             tally,
+            renewed: None,
         })
+    }
+
+    /// Looks for a newer updater, as often as for a release. Trouble with that is no trouble of the node's.
+    fn renew(&mut self) -> Result<(), AgentError> {
+        let Some(updater) = &self.config.updater else { return Ok(()) };
+        if self.renewed.as_ref().is_some_and(|(at, _)| at.elapsed() < self.config.check_every) {
+            return Ok(());
+        }
+        let said = match renew::look(&self.home, &self.config, updater, &now()?) {
+            Ok(Renewed::Yes(_)) => return Err(AgentError::Replaced),
+            Ok(Renewed::No(why)) | Err(why) => why,
+        };
+        self.renewed = Some((Instant::now(), said));
+        Ok(())
     }
 
     fn repository_trouble(&self) -> Option<RepositoryTrouble> {
@@ -265,6 +317,9 @@ impl World for Real {
     }
 
     fn observe(&mut self, ledger: &Ledger) -> Result<Facts, AgentError> {
+        if ledger.state.swap().is_none() {
+            self.renew()?;
+        }
         self.look(ledger)
     }
 

@@ -45,9 +45,10 @@
 //! snapshot-age = "90d"         # and for how long at most, but for the newest; "never" goes by number alone
 //! open = "migrating"           # which snapshots the old version opens while it is stopped: also "always", "ahead", "never"
 //! lease = "/run/lease.json"    # shared by nodes of this host that may not swap at once; by default the node's own
+//! lease-for = "5m"             # a holder that died blocks the others for so long
 //!
 //! [probation]
-//! for = "30s"
+//! for = "5m"
 //! crashes = 3
 //!
 //! [status]
@@ -56,6 +57,18 @@
 //!
 //! [serve]
 //! keep = 0                     # artifacts kept as downloaded, for `countersign-updater serve`
+//!
+//! [updater]                    # without this section the updater itself is never changed
+//! product = "countersign-updater"
+//! repositories = []            # by default the node's
+//! root = "/etc/countersign/updater-root.json"    # by default the node's
+//! delay = "0s..24h"            # by default the node's
+//!
+//! [updater.policy]             # as [policy], of which nothing counts here
+//! reproducers = 0
+//!
+//! [probation.checks]           # beside those of the release; of two with one name, this one counts
+//! synced = { kind = "command", command = ["/usr/local/bin/is-synced", "{state}"] }
 //! ```
 
 mod layers;
@@ -69,6 +82,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use countersign_metadata::node::Check;
 use countersign_metadata::release::Urgency;
 use countersign_metadata::sigstore::Signer;
 use countersign_metadata::{Platform, Product, PublicKey, Version};
@@ -120,6 +134,23 @@ pub struct Config {
     pub status: Option<SocketAddr>,
     /// How many artifacts are kept as they were downloaded, for other nodes.
     pub keep_artifacts: u32,
+    /// How the updater itself is updated; `None`: it is not.
+    pub updater: Option<Updater>,
+}
+
+/// How the updater itself is updated.
+#[derive(Clone, Debug)]
+pub struct Updater {
+    /// Its product.
+    pub product: Product,
+    /// Mirrors of its repository.
+    pub repositories: Vec<Repository>,
+    /// Its root; `None`: the node's.
+    pub root: Option<PathBuf>,
+    /// The hold-off is drawn uniformly from this window.
+    pub delay: Window,
+    /// Which of its releases are taken.
+    pub policy: Policy,
 }
 
 /// Who decides when a release is taken.
@@ -253,6 +284,8 @@ pub struct Swap {
     pub open: Open,
     /// Nodes that share this file swap one at a time; `None`: this node is alone.
     pub lease: Option<PathBuf>,
+    /// How long the lease lasts when its holder does not renew it.
+    pub lease_for: Duration,
 }
 
 /// When the old version opens a copy of what a roll-back would restore. One moment of its state it opens before it is
@@ -270,12 +303,14 @@ pub enum Open {
 }
 
 /// How a release is watched after the swap.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Probation {
     /// How long.
     pub window: Duration,
     /// At this many crashes it is rolled back; from 1.
     pub crashes: u32,
+    /// What it is asked beside what its release says; the programs of commands are this machine's.
+    pub checks: BTreeMap<String, Check>,
 }
 
 /// A configuration that cannot be used, with the place to look at.
@@ -394,6 +429,16 @@ mod tests {
             ("[policy]\npin = \"1.2\"", "n.toml:4: policy.pin"),
             ("[policy]\nmin-age = \"3 days\"", "n.toml:4: policy.min-age"),
             ("[policy]\nurgency = \"high\"", "n.toml:4: policy.urgency"),
+            ("[swap]\nlease-for = \"0s\"", "n.toml:4: swap.lease-for"),
+            (
+                "[probation.checks]\na = { kind = \"command\", command = [\"bin/x\"] }",
+                "n.toml:4: probation.checks.a",
+            ),
+            (
+                "[probation.checks]\na = { kind = \"log\", line = \"(\", within = 5 }",
+                "n.toml:4: probation.checks.a",
+            ),
+            ("[probation.checks]\na = { kind = \"mood\" }", "n.toml:4: "),
         ] {
             let error = parse(&format!("{head}{tail}")).unwrap_err().to_string();
             assert!(error.starts_with(wanted), "{error}");

@@ -14,7 +14,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use countersign_metadata::node::{self, Health, NodeSpec, Ready, StatePath};
+use countersign_metadata::node::{self, Check, Health, NodeSpec, Ready, StatePath};
 use countersign_metadata::{Area, Product, Sha256, Version};
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +60,9 @@ pub struct Launch {
     pub listen: Vec<(String, SocketAddr)>,
     /// How it says that it is ready.
     pub ready: Ready,
+    /// The line of output that says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_line: Option<String>,
     /// What it is asked once it is ready.
     pub health: Option<Health>,
     /// Seconds between TERM and the operator being asked.
@@ -80,6 +83,15 @@ pub struct Launch {
     /// Makes up a throw-away identity in a copy without them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Vec<String>>,
+    /// Whether another version may serve from the same state at once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overlap: bool,
+    /// Files below the data directory that are locked while it runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub locks: Vec<String>,
+    /// What it is asked all through its probation.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub checks: BTreeMap<String, Check>,
 }
 
 /// A generation that cannot be read, written or switched to.
@@ -123,6 +135,7 @@ impl Launch {
                 .map(|(name, own)| (name.clone(), *listen.get(name).unwrap_or(own)))
                 .collect(),
             ready: node.ready,
+            ready_line: node.ready_line.clone(),
             health: node.health.clone(),
             stop_grace: node.stop_grace,
             checkpoint: node.checkpoint.clone(),
@@ -143,7 +156,21 @@ impl Launch {
                 .collect(),
             secrets: node.areas.values().flat_map(|spec| spec.paths.clone()).collect(),
             identity: node.identity.clone(),
+            overlap: node.overlap,
+            locks: node.locks.clone(),
+            checks: node.checks.clone(),
         }
+    }
+
+    /// Whether `next` may be started beside a node that was launched like this: both say that they have no exclusive
+    /// state, and they listen on the same addresses.
+    pub fn overlaps(&self, next: &Self) -> bool {
+        let addresses = |launch: &Self| {
+            let mut all: Vec<_> = launch.listen.iter().map(|(_, address)| *address).collect();
+            all.sort_unstable();
+            all
+        };
+        self.overlap && next.overlap && addresses(self) == addresses(next)
     }
 
     /// The address of a socket.
@@ -209,6 +236,19 @@ impl Generation {
         Ok(durable::write(&dir.join("generation.json"), &bytes)?)
     }
 
+    /// Whether both are the same but for their number.
+    pub fn is_like(&self, other: &Self) -> bool {
+        Self { number: other.number, ..self.clone() } == *other
+    }
+
+    /// Whether `next` may be started beside this one, on the same data.
+    pub fn overlaps(&self, next: &Self) -> bool {
+        let same = |(area, schema)| self.areas.get(area).is_none_or(|mine| mine == schema);
+        self.state == next.state
+            && next.areas.iter().all(same)
+            && self.launch.overlaps(&next.launch)
+    }
+
     /// The unpacked release.
     pub fn tree(&self, home: &Home) -> PathBuf {
         home.stored(&self.binary).join("tree")
@@ -221,8 +261,7 @@ impl Generation {
 
     /// Program and arguments, with absolute paths.
     pub fn command(&self, home: &Home) -> Vec<String> {
-        let state = home.text(&self.state_dir(home));
-        self.absolute(home, &self.launch.command, &[("state", &state)])
+        self.own_command(home, &self.launch.command)
     }
 
     /// The checkpoint command into directory `to`, if the release has one.
@@ -245,6 +284,18 @@ impl Generation {
         let (state, from, to) = (home.text(state), from.to_string(), to.to_string());
         let command = self.launch.migrations.get(area)?;
         Some(self.absolute(home, command, &[("state", &state), ("from", &from), ("to", &to)]))
+    }
+
+    /// A command of the release beside those above, such as a check.
+    pub fn own_command(&self, home: &Home, command: &[String]) -> Vec<String> {
+        let state = home.text(&self.state_dir(home));
+        self.absolute(home, command, &[("state", &state)])
+    }
+
+    /// A command of the operator's about this generation: its program is where it says.
+    pub fn operators_command(&self, home: &Home, command: &[String]) -> Vec<String> {
+        let state = home.text(&self.state_dir(home));
+        node::fill(command, &[("state", &state)])
     }
 
     fn absolute(&self, home: &Home, command: &[String], values: &[(&str, &str)]) -> Vec<String> {

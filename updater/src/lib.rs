@@ -24,6 +24,7 @@ pub mod policy;
 pub mod probation;
 pub mod rebuilder;
 pub mod seen;
+pub mod selfupdate;
 pub mod shadow;
 pub mod shelf;
 pub mod stage;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
+use countersign_metadata::node::Check;
 use countersign_metadata::release::{BadRelease, Urgency};
 use countersign_metadata::trust::{Releases, VerifiedTarget};
 use countersign_metadata::{ActionId, Area, Platform, Release, Rollout, Sha256, Version};
@@ -155,7 +156,7 @@ impl fmt::Display for Reason {
             Self::Revoked => f.write_str("its keyholders have revoked it"),
             Self::KnownBad { why } => write!(f, "it was tried here and is known bad: {why}"),
             Self::NoSocket { name } => {
-                write!(f, "it has no socket {name:?}, which the operator's [listen] names")
+                write!(f, "it has no socket {name:?}, which the operator's configuration names")
             }
             Self::NoMigration { area, from, to } => {
                 write!(f, "it brings no migration of {area} from schema {from} to {to}")
@@ -369,8 +370,10 @@ fn after(running: &Generation, release: &Release, reasons: &mut Vec<Reason>) {
 /// (`install` refuses it with the names that there are.)
 fn sockets(config: &Config, release: &Release, reasons: &mut Vec<Reason>) {
     let Some(node) = &release.node else { return };
-    let gone = config.listen.keys().filter(|name| !node.listen.contains_key(*name));
-    reasons.extend(gone.map(|name| Reason::NoSocket { name: name.clone() }));
+    let asked = config.probation.checks.values().filter_map(Check::socket);
+    let named = config.listen.keys().map(String::as_str).chain(asked);
+    let gone: BTreeSet<_> = named.filter(|name| !node.listen.contains_key(*name)).collect();
+    reasons.extend(gone.into_iter().map(|name| Reason::NoSocket { name: name.to_owned() }));
 }
 
 /// How many of those who count did, and how many there are.

@@ -1,6 +1,6 @@
 //! A release in words: name and value, row by row, nothing left out.
 
-use countersign_metadata::node::Ready;
+use countersign_metadata::node::{Check, CommandNumber, HttpNumber, Number, Ready};
 use countersign_metadata::release::{Blob, EnvironmentKind, Urgency};
 use countersign_metadata::{Delta, Release};
 
@@ -60,14 +60,26 @@ fn node(release: &Release, rows: &mut Rows) {
     rows.add("connects to", if allowed.is_empty() { nothing } else { allowed.join(", ") });
     rows.add(
         "is ready",
-        match node.ready {
-            Ready::Notify => "when it says so (sd_notify)",
-            Ready::Connect => "when its first socket answers",
+        match (node.ready, &node.ready_line) {
+            (Ready::Notify, _) => "when it says so (sd_notify)".to_owned(),
+            (Ready::Connect, _) => "when its first socket answers".to_owned(),
+            (Ready::Log, line) => {
+                format!("when a line matches {:?}", line.as_deref().unwrap_or_default())
+            }
         },
     );
     if let Some(health) = &node.health {
         let (path, listen) = (printable(&health.path), printable(&health.listen));
         rows.add("is healthy", format!("when {path} on {listen} answers 200"));
+    }
+    for (name, check) in &node.checks {
+        rows.add("is checked by", format!("{}: {}", printable(name), check_text(check)));
+    }
+    if node.overlap {
+        rows.add("overlaps", "two versions may run on one state at once");
+    }
+    for lock in &node.locks {
+        rows.add("locks", printable(lock));
     }
     if let Some(checkpoint) = &node.checkpoint {
         rows.add("checkpoint", words(checkpoint));
@@ -86,6 +98,25 @@ fn node(release: &Release, rows: &mut Rows) {
     }
     for (name, value) in &node.environment {
         rows.add("sets", format!("{}={}", printable(name), printable(value)));
+    }
+}
+
+fn check_text(check: &Check) -> String {
+    let at = |path: &str, listen: &str| format!("{} on {}", printable(path), printable(listen));
+    match check {
+        Check::Http { listen, path } => format!("{} answers 200", at(path, listen)),
+        Check::Tcp { listen } => format!("{} takes connections", printable(listen)),
+        Check::Command { command } => format!("{} succeeds", words(command)),
+        Check::Log { line, within } => format!("a line matches {line:?} within {within} s"),
+        Check::Height { from, within } => {
+            let number = match from {
+                Number::Http(HttpNumber { listen, path, pointer }) => {
+                    format!("{} of {}", printable(pointer), at(path, listen))
+                }
+                Number::Command(CommandNumber { command }) => words(command),
+            };
+            format!("{number} grows within {within} s")
+        }
     }
 }
 

@@ -36,7 +36,11 @@ impl Real {
         };
         let runs_the_release = matches!(
             effect,
-            Effect::Shadow | Effect::Migrate | Effect::MigrateBack | Effect::Start
+            Effect::Shadow
+                | Effect::Migrate
+                | Effect::MigrateBack
+                | Effect::Start
+                | Effect::HandOver
         );
         match self.lacking().filter(|_| runs_the_release && blame == Blame::Release) {
             Some(lacking) => Outcome::Failed {
@@ -112,7 +116,8 @@ impl Real {
             Effect::Snapshot => self.snapshot(swap, facts),
             Effect::Migrate => self.migrate(swap),
             Effect::Switch => self.switch(swap),
-            Effect::Start => self.start(swap, facts),
+            Effect::Start => self.start(swap, facts, |ready_ms| Request::Start { ready_ms }),
+            Effect::HandOver => self.start(swap, facts, |ready_ms| Request::HandOver { ready_ms }),
             Effect::Condemn => Ok(Outcome::Done),
             Effect::MigrateBack => self.migrate_back(swap, facts),
             Effect::Restore => snapshot::restore(&self.home, swap.from, spare)
@@ -211,12 +216,17 @@ impl Real {
     pub(super) fn lease(&self) -> Lease {
         let own = self.home.run().join("lease.json");
         let path = self.config.swap.lease.as_ref().unwrap_or(&own);
-        Lease::new(path, &self.home.text(self.home.path()))
+        Lease::new(path, &self.home.text(self.home.path()), self.config.swap.lease_for)
     }
 
     pub(super) fn keep(&mut self, fence: u64) {
         if self.keeper.is_none() {
-            self.keeper = Some(Keeper::new(self.supervisor.clone(), self.lease(), fence));
+            self.keeper = Some(Keeper::new(
+                self.supervisor.clone(),
+                self.lease(),
+                fence,
+                self.config.swap.lease_for,
+            ));
         }
     }
 
@@ -340,6 +350,9 @@ impl Real {
             return Ok(Outcome::Generation(number));
         }
         self.still_leased(swap)?;
+        if let Some(lacking) = self.lacking().filter(|_| swap.overlap) {
+            return Err((Blame::World, lacking));
+        }
         let config = self.config.clone();
         let old = Generation::read(&self.home, swap.from).map_err(|error| world(&error))?;
         let (staged, cleared) = self.proven(&artifact, &swap.report)?;
@@ -348,25 +361,17 @@ impl Real {
     }
 
     /// Only ever planned when the state fits what `current` names; a bar is lifted only where the journal agrees.
-    fn start(&mut self, swap: &Swap, facts: &Facts) -> Acted {
+    fn start(&mut self, swap: &Swap, facts: &Facts, ask: fn(u64) -> Request) -> Acted {
         if let Some(barred) = facts.barred.as_ref().filter(|_| !swap.settled()) {
             return Err((Blame::World, barred.clone()));
         }
         marker::clear(&self.home).map_err(|error| world(&error))?;
         self.watch = crate::probation::Watch::default();
         let ready_ms = u64::try_from(self.config.shadow.ready.as_millis()).unwrap_or(u64::MAX);
-        match self.supervisor.ask(Request::Start { ready_ms }) {
+        match self.supervisor.ask(ask(ready_ms)) {
             Ok(_) => clock::now().map(Outcome::Ready).map_err(|error| world(&error)),
-            Err(ClientError::Refused { reason, by_node: true }) => {
-                // A supervisor that could not even make the process has counted no crash of it.
-                let never_ran =
-                    |s: crate::supervise::Status| s.phase == Phase::Waiting && s.crashes == 0;
-                let blame = match self.supervisor.status().is_ok_and(never_ran) {
-                    true => Blame::World,
-                    false => Blame::Release,
-                };
-                Err((blame, reason))
-            }
+            // A supervisor that could not even make the process refuses by itself.
+            Err(ClientError::Refused { reason, by_node: true }) => Err((Blame::Release, reason)),
             Err(error) => Err(world(&error)),
         }
     }

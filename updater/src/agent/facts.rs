@@ -7,13 +7,13 @@ use countersign_metadata::release::Urgency;
 use super::{AgentError, Real, RepositoryTrouble, apply, back, clock, orders};
 use crate::Config;
 use crate::fetch::free_bytes;
-use crate::generation::Generation;
+use crate::generation::{Generation, Launch};
 use crate::hold::Terms;
 use crate::machine::facts::{Apply, Current, Health, Leave, Node, Offer, WayBack};
 use crate::machine::{Candidate, Facts, Ledger, Moment, State};
 use crate::policy::{self, Choice, Verdict};
 use crate::probation::Watch;
-use crate::supervise::{Phase, Status};
+use crate::supervise::{ExitClass, Phase, Status};
 use crate::swap::marker;
 use crate::trust_store::{self, chain};
 
@@ -62,13 +62,21 @@ impl Real {
         let status = self.supervisor.status();
         let pid = status.as_ref().ok().and_then(|status| status.pid);
         let since = pid.and_then(|pid| clock::began(pid, &now));
-        let node = match status {
+        let node = match &status {
             Ok(status) => node(status),
-            Err(error) => Node::Unreachable { reason: chain(&error) },
+            Err(error) => Node::Unreachable { reason: chain(error) },
         };
+        let status = status.ok();
+        let drains = status.as_ref().is_some_and(|status| status.draining > 0);
+        let log_from = status.as_ref().map_or(0, |status| status.log_from);
         let (health, unready) = match &ledger.state {
             State::Probation { swap, .. } if swap.undo.is_none() => match node {
-                Node::Up { .. } => (self.watch.ask(&current), Duration::ZERO),
+                // Two processes share the sockets: nobody knows which of them would answer.
+                Node::Up { .. } if drains => self.unwatched(),
+                Node::Up { .. } => {
+                    let checks = &self.config.probation.checks;
+                    (self.watch.ask(&self.home, &current, checks, log_from), Duration::ZERO)
+                }
                 Node::Starting { .. } | Node::Down { .. } => {
                     (Health::Unasked, self.watch.unready())
                 }
@@ -81,15 +89,19 @@ impl Real {
             _ if back.is_some() => self.lease().taken(&now).unwrap_or_else(|e| Some(chain(&e))),
             _ => None,
         };
-        if let Some(swap) = ledger.state.swap()
-            && node == Node::Held
-        {
+        if let Some(swap) = ledger.state.swap() {
+            // Also by an agent that was started meanwhile: the lease is held until the swap is over.
             self.keep(swap.fence);
         }
         let barred = marker::bars(&self.home, current.number)?
             .then(|| marker::sentence(&self.home, &current));
         let hold = ledger.state.candidate().and_then(|c| ledger.holds.get(&c.artifact)).cloned();
-        let lacking = self.lacking();
+        let starved = status.as_ref().is_some_and(|status| {
+            let class = status.last_exit.as_ref().map(|exit| exit.class);
+            status.generation == current.number && class == Some(ExitClass::OutOfMemory)
+        });
+        let starved = starved.then(|| "the kernel ended it for want of memory".to_owned());
+        let lacking = self.lacking().or(starved);
         let current = Current {
             generation: current.number,
             version: current.version,
@@ -237,12 +249,16 @@ fn offered(config: &Config, choice: Choice, current: &Generation) -> Offer {
             .collect(),
         actions: release.actions.clone(),
         asked: false,
+        overlap: release
+            .node
+            .as_ref()
+            .is_some_and(|node| current.launch.overlaps(&Launch::new(node, &config.listen))),
     };
     Offer::Release { candidate, terms: Box::new(terms), reason }
 }
 
-fn node(status: Status) -> Node {
-    let Status { generation, crashes, reason, .. } = status;
+fn node(status: &Status) -> Node {
+    let Status { generation, crashes, reason, .. } = status.clone();
     match status.phase {
         Phase::Held => Node::Held,
         Phase::Starting => Node::Starting { generation, crashes },

@@ -11,7 +11,7 @@ use crate::swap::Lease;
 /// How long a node stays stopped when nobody renews that.
 pub(super) const HOLD: Duration = Duration::from_secs(60);
 
-const EVERY: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 pub(super) struct Keeper {
     end: Option<Sender<()>>,
@@ -19,11 +19,12 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn new(supervisor: Client, lease: Lease, fence: u64) -> Self {
+    pub(super) fn new(supervisor: Client, lease: Lease, fence: u64, lasts: Duration) -> Self {
         let (end, ended) = mpsc::channel();
         let hold_ms = u64::try_from(HOLD.as_millis()).unwrap_or(u64::MAX);
+        let every = LONGEST_PAUSE.min(lasts / 4);
         let thread = thread::spawn(move || {
-            while ended.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
+            while ended.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
                 // If one of them is lost, the next step sees it and says so.
                 let _not_held = supervisor.ask(Request::Renew { hold_ms });
                 if let Ok(now) = super::now() {

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use countersign_metadata::Platform;
+use countersign_metadata::node::{Check, check_all};
 use countersign_metadata::release::Urgency;
 use countersign_metadata::sigstore::{self, Signer};
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,8 @@ use toml::de::{DeTable, Deserializer};
 
 use super::layers::Layers;
 use super::{
-    Config, ConfigError, Fetch, Mode, Open, Policy, Probation, Rebuilt, Shadow, Swap, units,
+    Config, ConfigError, Fetch, Mode, Open, Policy, Probation, Rebuilt, Shadow, Swap, Updater,
+    units,
 };
 
 /// The texts and their names: what turns a place into a file and a line number.
@@ -46,6 +48,7 @@ pub(super) struct Written {
     probation: WrittenProbation,
     status: WrittenStatus,
     serve: WrittenServe,
+    updater: Option<WrittenUpdater>,
 }
 
 #[derive(Default, Deserialize, Serialize)]
@@ -67,6 +70,16 @@ struct WrittenFetch {
     rate: Option<Spanned<String>>,
     proxy: Option<Spanned<String>>,
     deltas: Option<Spanned<bool>>,
+}
+
+#[derive(Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct WrittenUpdater {
+    product: Option<Spanned<String>>,
+    repositories: Option<Vec<Spanned<String>>>,
+    root: Option<Spanned<String>>,
+    delay: Option<Spanned<String>>,
+    policy: WrittenPolicy,
 }
 
 #[derive(Default, Deserialize, Serialize)]
@@ -109,6 +122,7 @@ struct WrittenSwap {
     snapshot_age: Option<Spanned<String>>,
     open: Option<Spanned<String>>,
     lease: Option<Spanned<String>>,
+    lease_for: Option<Spanned<String>>,
 }
 
 #[derive(Default, Deserialize, Serialize)]
@@ -116,6 +130,7 @@ struct WrittenSwap {
 struct WrittenProbation {
     r#for: Option<Spanned<String>>,
     crashes: Option<Spanned<u32>>,
+    checks: BTreeMap<String, Spanned<Check>>,
 }
 
 /// Every setting has a value, still as text where people write text; a default carries an empty place. A field is named as its
@@ -146,10 +161,13 @@ pub(super) struct Merged {
     swap_snapshot_age: Spanned<String>,
     swap_open: Spanned<String>,
     swap_lease: Option<Spanned<String>>,
+    swap_lease_for: Spanned<String>,
     probation_for: Spanned<String>,
     probation_crashes: Spanned<u32>,
     status: WrittenStatus,
     serve: WrittenServe,
+    probation_checks: BTreeMap<String, Spanned<Check>>,
+    updater: Option<WrittenUpdater>,
 }
 
 fn or<T>(written: Option<Spanned<T>>, default: impl Into<T>) -> Spanned<T> {
@@ -245,10 +263,13 @@ impl Written {
             swap_snapshot_age: or(self.swap.snapshot_age, "90d"),
             swap_open: or(self.swap.open, "migrating"),
             swap_lease: self.swap.lease,
-            probation_for: or(self.probation.r#for, "30s"),
+            swap_lease_for: or(self.swap.lease_for, "5m"),
+            probation_for: or(self.probation.r#for, "5m"),
             probation_crashes: or(self.probation.crashes, 3u32),
             status: self.status,
             serve: self.serve,
+            probation_checks: self.probation.checks,
+            updater: self.updater,
         })
     }
 }
@@ -285,22 +306,7 @@ impl Merged {
                 proxy: source.text("fetch.proxy", &self.fetch_proxy)?,
                 deltas: *self.fetch_deltas.get_ref(),
             },
-            policy: Policy {
-                allow_prerelease: self.policy.allow_prerelease,
-                reproducers: self.policy.reproducers,
-                rebuilt: self.policy.rebuilt,
-                rebuilders: source.list("policy.rebuilders", &self.policy.rebuilders)?,
-                identities: identities(source, self.policy.identities)?,
-                skip: source.list("policy.skip", &self.policy.skip)?,
-                pin: self
-                    .policy
-                    .pin
-                    .as_ref()
-                    .map(|value| source.text("policy.pin", value))
-                    .transpose()?,
-                min_age: duration("policy.min-age", &or(self.policy.min_age, "0s"))?,
-                urgency: source.read("policy.urgency", &or(self.policy.urgency, "low"), urgency)?,
-            },
+            policy: self.policy.validate("policy", source)?,
             shadow: Shadow {
                 window: duration("shadow.for", &self.shadow_for)?,
                 ready: duration("shadow.ready", &self.shadow_ready)?,
@@ -318,13 +324,16 @@ impl Merged {
                     .as_ref()
                     .map(|value| source.read("swap.lease", value, absolute))
                     .transpose()?,
+                lease_for: source.read("swap.lease-for", &self.swap_lease_for, lease_time)?,
             },
             probation: Probation {
                 window: duration("probation.for", &self.probation_for)?,
                 crashes: source.one_or_more("probation.crashes", &self.probation_crashes)?,
+                checks: checks(source, &self.probation_checks)?,
             },
             status: self.status.validate(source)?,
             keep_artifacts: self.serve.keep,
+            updater: self.updater(source)?,
         })
     }
 }
@@ -332,14 +341,16 @@ impl Merged {
 /// One after the other, so that the line of the one that cannot be used is told.
 fn identities(
     source: &Source<'_>,
-    written: Vec<WrittenIdentity>,
+    section: &str,
+    written: &[WrittenIdentity],
 ) -> Result<Vec<Signer>, ConfigError> {
     let mut signers = Vec::new();
     for WrittenIdentity { label, identity, issuer } in written {
         let place = identity.span();
-        signers.push(Signer { label, identity: identity.into_inner(), issuer });
+        let (label, issuer) = (label.clone(), issuer.clone());
+        signers.push(Signer { label, identity: identity.get_ref().clone(), issuer });
         if let Err(error) = sigstore::Policy::new(signers.clone()) {
-            return Err(source.line(place, format!("policy.identities: {error}")));
+            return Err(source.line(place, format!("{section}.identities: {error}")));
         }
     }
     Ok(signers)
@@ -359,6 +370,71 @@ impl WrittenStatus {
     }
 }
 
+impl WrittenPolicy {
+    fn validate(&self, section: &str, source: &Source<'_>) -> Result<Policy, ConfigError> {
+        Ok(Policy {
+            allow_prerelease: self.allow_prerelease,
+            reproducers: self.reproducers,
+            rebuilt: self.rebuilt,
+            rebuilders: source.list(&format!("{section}.rebuilders"), &self.rebuilders)?,
+            identities: identities(source, section, &self.identities)?,
+            skip: source.list(&format!("{section}.skip"), &self.skip)?,
+            pin: self
+                .pin
+                .as_ref()
+                .map(|value| source.text(&format!("{section}.pin"), value))
+                .transpose()?,
+            min_age: source.read(
+                &format!("{section}.min-age"),
+                &or(self.min_age.clone(), "0s"),
+                units::duration,
+            )?,
+            urgency: source.read(
+                &format!("{section}.urgency"),
+                &or(self.urgency.clone(), "low"),
+                urgency,
+            )?,
+        })
+    }
+}
+
+impl Merged {
+    fn updater(&self, source: &Source<'_>) -> Result<Option<Updater>, ConfigError> {
+        let Some(written) = &self.updater else { return Ok(None) };
+        let product = or(written.product.clone(), "countersign-updater");
+        let repositories = written.repositories.as_ref().unwrap_or(&self.repositories);
+        let root = written.root.as_ref();
+        Ok(Some(Updater {
+            product: source.text("updater.product", &product)?,
+            repositories: source.list("updater.repositories", repositories)?,
+            root: root.map(|root| source.read("updater.root", root, absolute)).transpose()?,
+            delay: source.text("updater.delay", written.delay.as_ref().unwrap_or(&self.delay))?,
+            policy: written.policy.validate("updater.policy", source)?,
+        }))
+    }
+}
+
+/// Whether a release has the sockets that are asked is known when there is a release: its policy says so.
+fn checks(
+    source: &Source<'_>,
+    written: &BTreeMap<String, Spanned<Check>>,
+) -> Result<BTreeMap<String, Check>, ConfigError> {
+    let one = |(name, check): (&String, &Spanned<Check>)| {
+        let alone = BTreeMap::from([(name.clone(), check.get_ref().clone())]);
+        let wrong = |reason: String| {
+            source.line(check.span(), format!("probation.checks.{name}: {reason}"))
+        };
+        if let Some(program) = check.get_ref().program()
+            && !program.starts_with('/')
+        {
+            return Err(wrong(format!("{program:?} is not an absolute path")));
+        }
+        check_all(&alone, |_| true, |_, _| Ok(())).map_err(|error| wrong(error.to_string()))?;
+        Ok((name.clone(), check.get_ref().clone()))
+    };
+    written.iter().map(one).collect()
+}
+
 fn absolute(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     if path.is_absolute() { Ok(path) } else { Err(format!("{text:?} is not an absolute path")) }
@@ -375,6 +451,15 @@ fn open(text: &str) -> Result<Open, String> {
         "ahead" => Ok(Open::Ahead),
         "never" => Ok(Open::Never),
         _ => Err(format!("{text:?} is none of migrating, always, ahead and never")),
+    }
+}
+
+/// The keeper renews it every few seconds: a shorter one would be lost by whoever holds it.
+fn lease_time(text: &str) -> Result<Duration, String> {
+    let time = units::duration(text).map_err(|error| error.to_string())?;
+    match time >= Duration::from_secs(1) {
+        true => Ok(time),
+        false => Err("a lease lasts a second or longer".to_owned()),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Without a schema change the binary alone goes back and every write stays. With one, each touched area is
 //! migrated back on the live state. Only if that fails is the snapshot restored, into a new data directory,
-//! and the newer one kept aside.
+//! and the newer one kept aside. Where both versions may run at once, the new one serves until the old one is ready.
 
 use super::facts::{Facts, Node};
 use super::plan::{Action, act, no_supervisor, wait};
@@ -17,6 +17,19 @@ pub(super) fn plan(swap: &Swap, undo: &Undo, facts: &Facts) -> Action {
         return act(Effect::Conclude, "the old version was started again");
     }
     let switched = facts.current.artifact == swap.candidate.artifact;
+    if swap.overlap {
+        // Whatever serves goes on until the old version is ready beside it.
+        return match &undo.stuck {
+            _ if undo.generation.is_none() && switched => {
+                act(Effect::SwitchBack, "both versions may run at once")
+            }
+            None => act(Effect::HandOver, "`current` names the old version"),
+            Some(_) if facts.node == Node::Held => {
+                act(Effect::Start, "`current` names the old version")
+            }
+            Some(stuck) => act(Effect::Stop, format!("the old version takes its place: {stuck}")),
+        };
+    }
     if undo.generation.is_none() && (switched || swap.touched()) {
         if facts.node != Node::Held {
             return act(Effect::Stop, "nothing may write the state on its way back");

@@ -65,6 +65,8 @@ effects! {
     Switch, "switch", "point `current` to the new version";
     /// Starts what `current` names and waits until it is ready.
     Start, "start", "start what `current` names";
+    /// Starts what `current` names beside what runs, which drains once the other is ready.
+    HandOver, "hand-over", "start what `current` names beside what runs, which then drains";
     /// Condemns the swap: from here everything leads back.
     Condemn, "condemn", "decide to go back";
     /// Takes the lease and decides to go back from what was committed: the operator wants what ran before.

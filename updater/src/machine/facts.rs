@@ -186,8 +186,13 @@ impl Apply {
 pub enum Health {
     /// The present state does not ask.
     Unasked,
-    /// 200, or the release has no probe.
+    /// Every check says so, or there is none.
     Good,
+    /// No check is bad, and one is neither good nor bad yet.
+    Pending {
+        /// Which, and what it waits for.
+        reason: String,
+    },
     /// Something else.
     Bad {
         /// How long without a good answer in between.

@@ -4,6 +4,7 @@
 //! Idle -announce-> Announced -fetch, stage-> Staged -copy-state, shadow-> Shadowed -draw-hold-> Held
 //! Held -lease-> Leased -copy-ahead, stop-> Stopped -snapshot-> Snapshotted -migrate-> Migrated
 //! Migrated -switch-> Switched -start-> Probation -conclude-> Committed
+//! Leased -switch-> Switched -hand-over-> Probation, where both versions may run at once
 //! Announced … Held -withdraw-> Idle       a failure before the lease -> Idle, counted
 //! Leased … Probation -condemn-> the same state, leading back:
 //!     stop, migrate-back (or restore), switch-back, start, conclude -> RolledBack
@@ -22,7 +23,9 @@
 //! 6. `current` changes in [`Effect::Switch`] and [`Effect::SwitchBack`] only, by one rename each.
 //! 7. Every state has an exit: it ends in `Committed` with the new version, or with the old one running.
 //! 8. A release that failed by its own fault is never tried again; other failures are counted and paused.
-//! 9. While `current` is barred and the journal knows of no swap, nothing is started or changed: a person is told why.
+//! 9. Where both versions may run at once, one of them serves at every moment: nothing is stopped before the other is
+//!    ready, on the way forward and back.
+//! 10. While `current` is barred and the journal knows of no swap, nothing is started or changed: a person is told why.
 //!
 //! [`plan`] and [`transition`] are pure. [`drive()`] observes, plans, records and acts through a [`World`].
 

@@ -271,7 +271,7 @@ fn forward(at: &State, swap: &Swap, facts: &Facts, rules: &Rules) -> Action {
     } else {
         // A crash between the rename and its record leaves the new version in place already.
         current.generation == swap.from
-            || (matches!(at, State::Migrated(_)) && current.artifact == swap.candidate.artifact)
+            || (may_be_renamed(at, swap) && current.artifact == swap.candidate.artifact)
     };
     if !expected {
         let why = format!("somebody else pointed `current` to generation {}", current.generation);
@@ -283,6 +283,10 @@ fn forward(at: &State, swap: &Swap, facts: &Facts, rules: &Rules) -> Action {
     let held = facts.node == Node::Held;
     let stop = || act(Effect::Stop, "the old version must not write from here on");
     match at {
+        // What runs serves on until the other is ready: there is no moment in which the state could be copied.
+        State::Leased(_) if swap.overlap => {
+            act(Effect::Switch, "both versions may run at once, and no area changes its schema")
+        }
         State::Leased(_) if !swap.ahead => {
             act(Effect::CopyAhead, "what is copied now need not be copied while it is stopped")
         }
@@ -299,9 +303,21 @@ fn forward(at: &State, swap: &Swap, facts: &Facts, rules: &Rules) -> Action {
             None => act(Effect::Migrate, "no area changes its schema"),
         },
         State::Migrated(_) => act(Effect::Switch, "state and snapshot are ready"),
+        State::Switched(_) if swap.overlap => {
+            act(Effect::HandOver, "`current` names the new version, and the old one serves")
+        }
         State::Switched(_) => act(Effect::Start, "`current` names the new version"),
         State::Probation { since, .. } => probation(swap, since, facts, rules),
         _ => wait("nothing is under way"),
+    }
+}
+
+/// Whether the next record after this state may be the one of the rename.
+fn may_be_renamed(at: &State, swap: &Swap) -> bool {
+    match at {
+        State::Migrated(_) => true,
+        State::Leased(_) => swap.overlap,
+        _ => false,
     }
 }
 
@@ -340,6 +356,12 @@ fn probation(swap: &Swap, since: &Moment, facts: &Facts, rules: &Rules) -> Actio
             act(Effect::Conclude, format!("{version} was healthy through its probation"))
         }
         (Node::Down { reason, .. }, _) => wait(format!("{version} does not run: {reason}")),
+        (Node::Up { .. }, Health::Unasked) => {
+            wait(format!("{version} serves, and the version before it has not ended yet"))
+        }
+        (Node::Up { .. }, Health::Pending { reason }) => {
+            wait(format!("{version} is not known to be healthy yet: {reason}"))
+        }
         (_, Health::Bad { reason, .. }) => wait(format!("{version} is not healthy yet: {reason}")),
         _ => wait(format!("{version} is not ready yet")),
     }

@@ -30,6 +30,9 @@ pub struct Candidate {
     /// Whether the operator asked for it when it was announced: then it waits for no hold-off.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub asked: bool,
+    /// Whether it may run beside what runs: neither has exclusive state, and both listen on the same addresses.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overlap: bool,
 }
 
 impl Candidate {
@@ -136,6 +139,9 @@ pub struct Swap {
     pub areas: Vec<Step>,
     /// The generation of the new version, once `current` names it.
     pub to: Option<u64>,
+    /// Whether one version is handed over to the other while both run. Nothing is stopped, copied or migrated then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overlap: bool,
     /// Set by [`Effect::Condemn`](crate::machine::Effect::Condemn): from then on everything leads back.
     pub undo: Option<Undo>,
 }
@@ -217,7 +223,7 @@ pub struct Undo {
     pub reason: String,
     /// Whose fault it is.
     pub blame: Blame,
-    /// Why the backward migrations were given up, if they were.
+    /// Why the gentle way back was given up, if it was: the backward migrations, or handing over to the old version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stuck: Option<String>,
     /// The data directory into which the snapshot was restored, if it was.

@@ -134,14 +134,17 @@ fn recalled(back: &Back, fence: u64, reason: &str, current: &Current) -> Swap {
         ahead: true,
         snapshot: None,
         areas: left.areas.clone(),
+        overlap: false,
         to: Some(current.generation),
         undo: Some(condemned(reason, Blame::Release)),
     }
 }
 
 fn begin(candidate: Candidate, report: Sha256, fence: u64, facts: &Facts) -> Swap {
+    let areas = state::steps(&facts.current, &candidate);
     Swap {
-        areas: state::steps(&facts.current, &candidate),
+        overlap: candidate.overlap && areas.is_empty(),
+        areas,
         candidate,
         report,
         from: facts.current.generation,
@@ -169,10 +172,10 @@ fn forward(at: State, effect: Effect, outcome: &Outcome) -> State {
                 None => State::Migrated(swap),
             }
         }
-        (Effect::Switch, Outcome::Generation(n), State::Migrated(swap)) => {
+        (Effect::Switch, Outcome::Generation(n), State::Migrated(swap) | State::Leased(swap)) => {
             State::Switched(Swap { to: Some(*n), ..swap })
         }
-        (Effect::Start, Outcome::Ready(since), State::Switched(swap)) => {
+        (Effect::Start | Effect::HandOver, Outcome::Ready(since), State::Switched(swap)) => {
             State::Probation { swap, since: since.clone() }
         }
         (_, _, at) => at,
@@ -218,7 +221,7 @@ fn backward(at: State, effect: Effect, outcome: &Outcome, facts: &Facts) -> Stat
                 undo.kept_aside = Some(data);
             }
             (Effect::SwitchBack, Outcome::Generation(number)) => undo.generation = Some(*number),
-            (Effect::Start, _) => undo.restarted = Some(Restarted::Ready),
+            (Effect::Start | Effect::HandOver, _) => undo.restarted = Some(Restarted::Ready),
             _ => {}
         }
     })
@@ -252,6 +255,12 @@ fn failed(state: &State, effect: Effect, blame: Blame, reason: &str) -> State {
         (Effect::Start, at) if undoing && blame == Blame::Release => at.clone().with_swap(|swap| {
             if let Some(undo) = &mut swap.undo {
                 undo.restarted = Some(Restarted::Troubled(reason.to_owned()));
+            }
+        }),
+        // The condemned version serves still: it is stopped, and the old one started in its place.
+        (Effect::HandOver, at) if undoing => at.clone().with_swap(|swap| {
+            if let Some(undo) = &mut swap.undo {
+                undo.stuck = Some(reason.to_owned());
             }
         }),
         (Effect::Conclude, at) => at.clone(),

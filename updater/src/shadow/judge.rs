@@ -26,6 +26,7 @@ pub enum Reason {
     NotReady { after_ms: u64 },
     EndedEarly { exit: Exit },
     Unhealthy { path: String, trouble: String },
+    CheckFailed { name: String, trouble: String },
     OtherProduct { says: String, signed: String },
     OtherVersion { says: String, signed: String },
     PhonesHome { attempt: AttemptSeen },
@@ -49,6 +50,9 @@ impl fmt::Display for Reason {
             Self::EndedEarly { exit } => write!(f, "it ended by itself, with {}", exit_text(*exit)),
             Self::Unhealthy { path, trouble } => {
                 write!(f, "its health probe {path} failed: {trouble}")
+            }
+            Self::CheckFailed { name, trouble } => {
+                write!(f, "its check {name:?} failed: {trouble}")
             }
             Self::OtherProduct { says, signed } => {
                 write!(f, "it says that it is {says}, and was signed as {signed}")
@@ -141,6 +145,9 @@ fn behaviour(release: &Release, seen: &Seen, reasons: &mut Vec<Reason>) {
         reasons.push(Reason::NotReady { after_ms: report::millis(seen.waited) });
     } else if seen.exit == Exit::Signal(nix::sys::signal::Signal::SIGKILL as i32) {
         reasons.push(Reason::DoesNotStop { grace_ms: report::millis(seen.grace) });
+    }
+    if let Some((name, trouble)) = seen.failed_check.clone() {
+        reasons.push(Reason::CheckFailed { name, trouble });
     }
     let Some(HealthSeen { path, trouble, product, version, .. }) = &seen.health else { return };
     if let Some(trouble) = trouble {

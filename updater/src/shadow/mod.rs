@@ -20,6 +20,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use countersign_metadata::Sha256;
+use countersign_metadata::node::Check;
+use regex_lite::Regex;
 
 pub use judge::{Reason, exit_text};
 pub use open::{Opening, open};
@@ -170,10 +172,11 @@ pub fn run(
     let seen = if rehearsal.failed() {
         None
     } else {
-        Some(watch::watch(
-            room.node(&new.launch)?,
-            &plan(config, &new.launch, config.shadow.window),
-        )?)
+        let plan = watch::Plan {
+            checks: checks_of(&new.launch, &config.probation.checks, config.shadow.window),
+            ..plan(config, &new.launch, config.shadow.window, &log)
+        };
+        Some(watch::watch(room.node(&new.launch)?, &plan)?)
     };
     let declared = release.node.iter().flat_map(|node| &node.connects_to);
     let allowed = declared.chain(&config.shadow.allow).cloned().collect();
@@ -186,15 +189,41 @@ pub fn run(
     Ok(ShadowReport { digest: Sha256::of(&bytes), report })
 }
 
-fn plan(config: &Config, launch: &Launch, window: Duration) -> watch::Plan {
+fn plan(config: &Config, launch: &Launch, window: Duration, log: &Path) -> watch::Plan {
     watch::Plan {
         ready: launch.ready,
         first_socket: launch.listen.first().map(|(_, address)| *address),
         health: health_of(launch),
+        ready_line: launch.ready_line.as_deref().and_then(|line| Regex::new(line).ok()),
+        checks: Vec::new(),
+        log: log.to_owned(),
         ready_within: config.shadow.ready,
         window,
         grace: Duration::from_secs(launch.stop_grace.into()),
     }
+}
+
+/// What can be asked in there: no command, for what it did would not be seen, and no height, which needs the world.
+fn checks_of(
+    launch: &Launch,
+    operator: &std::collections::BTreeMap<String, Check>,
+    window: Duration,
+) -> Vec<(String, watch::Asked)> {
+    let of_release = launch.checks.iter().filter(|(name, _)| !operator.contains_key(*name));
+    let asked = |check: &Check| match check {
+        Check::Http { listen, path } => {
+            Some(watch::Asked::Http(launch.address(listen)?, path.clone()))
+        }
+        Check::Tcp { listen } => Some(watch::Asked::Tcp(launch.address(listen)?)),
+        Check::Log { line, within } if u64::from(*within) <= window.as_secs() => {
+            Regex::new(line).ok().map(watch::Asked::Log)
+        }
+        _ => None,
+    };
+    of_release
+        .chain(operator)
+        .filter_map(|(name, check)| Some((name.clone(), asked(check)?)))
+        .collect()
 }
 
 fn health_of(launch: &Launch) -> Option<(SocketAddr, String)> {

@@ -44,7 +44,7 @@ pub fn open(
     if let Some(reason) = made_up.and_then(|made| made.trouble) {
         return Ok(Opening::Refused { reason });
     }
-    let plan = plan(config, &generation.launch, Duration::ZERO);
+    let plan = plan(config, &generation.launch, Duration::ZERO, &log);
     let seen = watch::watch(room.node(&generation.launch)?, &plan)?;
     let trouble = seen.health.and_then(|health| health.trouble);
     let reason = match (seen.ready_after, trouble) {

@@ -1,13 +1,16 @@
 //! Starts a payload, waits until it is ready and healthy, watches it for its window, and stops it.
 
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use countersign_metadata::node::Ready;
 use countersign_sandbox::{Attempt, Exit, Readiness, Running, Sandbox, Usage};
+use regex_lite::Regex;
 
 use super::probe;
 use super::report::{HealthSeen, millis};
+use crate::supervise::Log;
 
 /// How long one health probe may take.
 const PROBE: Duration = Duration::from_secs(5);
@@ -23,9 +26,21 @@ pub(super) struct Plan {
     pub(super) ready: Ready,
     pub(super) first_socket: Option<SocketAddr>,
     pub(super) health: Option<(SocketAddr, String)>,
+    pub(super) ready_line: Option<Regex>,
+    pub(super) checks: Vec<(String, Asked)>,
+    /// Where what it prints goes.
+    pub(super) log: PathBuf,
     pub(super) ready_within: Duration,
     pub(super) window: Duration,
     pub(super) grace: Duration,
+}
+
+/// A check that can be asked in the shadow.
+pub(super) enum Asked {
+    Http(SocketAddr, String),
+    Tcp(SocketAddr),
+    /// Asked once, at the end of the window.
+    Log(Regex),
 }
 
 /// What was seen.
@@ -35,6 +50,8 @@ pub(super) struct Seen {
     pub(super) waited: Duration,
     pub(super) watched: Duration,
     pub(super) health: Option<HealthSeen>,
+    /// The first check that failed, and how.
+    pub(super) failed_check: Option<(String, String)>,
     pub(super) early: bool,
     pub(super) exit: Exit,
     pub(super) grace: Duration,
@@ -50,6 +67,7 @@ pub(super) fn watch(sandbox: Sandbox, plan: &Plan) -> Result<Seen, countersign_s
     let ready = wait_ready(&mut running, plan, deadline)?;
     let waited = started.elapsed();
     let mut health = None;
+    let mut failed_check = None;
     let mut watched = Duration::ZERO;
     if ready {
         let from = Instant::now();
@@ -66,6 +84,7 @@ pub(super) fn watch(sandbox: Sandbox, plan: &Plan) -> Result<Seen, countersign_s
         watched = from.elapsed();
         if running.has_exited().is_none() {
             health = worse(health, ask(&running, plan));
+            failed_check = failed(&running, plan);
         }
     }
     let early = running.has_exited().is_some();
@@ -78,6 +97,7 @@ pub(super) fn watch(sandbox: Sandbox, plan: &Plan) -> Result<Seen, countersign_s
         waited,
         watched,
         health,
+        failed_check,
         early,
         exit: ended.exit,
         grace: plan.grace,
@@ -100,6 +120,16 @@ fn wait_ready(
 ) -> Result<bool, countersign_sandbox::Error> {
     if plan.ready == Ready::Notify {
         return Ok(running.wait_ready(deadline)? == Readiness::Ready);
+    }
+    if let Some(line) = &plan.ready_line {
+        let mut printed = Log::from_place(&plan.log, 0);
+        while Instant::now() < deadline && running.has_exited().is_none() {
+            if printed.matches(line) {
+                return Ok(true);
+            }
+            pause(TICK);
+        }
+        return Ok(false);
     }
     let Some(address) = plan.first_socket else { return Ok(true) };
     while Instant::now() < deadline && running.has_exited().is_none() {
@@ -134,6 +164,35 @@ fn worse(before: Option<HealthSeen>, now: Option<HealthSeen>) -> Option<HealthSe
         (Some(before), _) if before.trouble.is_some() => Some(before),
         (before, now) => now.or(before),
     }
+}
+
+/// The first check that fails at the end of the window.
+fn failed(running: &Running, plan: &Plan) -> Option<(String, String)> {
+    let connect = |address: &SocketAddr| {
+        running.connect(*address).map_err(|error| crate::trust_store::chain(&error))
+    };
+    plan.checks.iter().find_map(|(name, asked)| {
+        let answer = match asked {
+            Asked::Http(address, path) => {
+                connect(address).and_then(|stream| match probe::health(stream, path, PROBE) {
+                    Ok(answer) if answer.status == 200 => Ok(()),
+                    Ok(answer) => Err(format!("status {}", answer.status)),
+                    Err(error) => Err(crate::trust_store::chain(&error)),
+                })
+            }
+            Asked::Tcp(address) => connect(address).and_then(|stream| {
+                match probe::stays_open(&stream, STAYS_OPEN).unwrap_or(false) {
+                    true => Ok(()),
+                    false => Err("the connection was closed".to_owned()),
+                }
+            }),
+            Asked::Log(line) => match Log::from_place(&plan.log, 0).matches(line) {
+                true => Ok(()),
+                false => Err(format!("no line matched {:?}", line.as_str())),
+            },
+        };
+        answer.err().map(|trouble| (name.clone(), trouble))
+    })
 }
 
 fn ask(running: &Running, plan: &Plan) -> Option<HealthSeen> {

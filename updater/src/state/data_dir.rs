@@ -71,6 +71,20 @@ impl Alone {
         }
     }
 
+    /// The same locks once more, for whoever may write beside the one that has them.
+    ///
+    /// # Errors
+    /// There are too many open files.
+    pub fn again(&self) -> Result<Self, SuperviseError> {
+        let [node, data] = self.handles()?;
+        Ok(Self::from_handles(node.into(), data.into()))
+    }
+
+    /// Locks that an earlier program of this process took.
+    pub(crate) fn from_handles(node: File, data: File) -> Self {
+        Self { node, data }
+    }
+
     /// For a process that is started: it has the locks for as long as it lives.
     ///
     /// # Errors

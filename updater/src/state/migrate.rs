@@ -12,7 +12,7 @@ use super::command::{self, CommandError};
 use super::data_dir::Alone;
 use crate::Home;
 use crate::generation::Generation;
-use crate::supervise::SuperviseError;
+use crate::supervise::{MIGRATION, SuperviseError, end_overdue_migrations};
 
 /// A migration that did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -75,9 +75,43 @@ pub fn run(
         return Err(MigrateError::None { version, area, from, to });
     };
     // The same migration may still be at work, begun by an agent that was killed: it comes to its end first.
+    end_overdue_migrations(home, limit);
     let alone = Alone::within(home, data, limit)?;
-    let environment = release.launch.environment.clone();
+    let mut environment = release.launch.environment.clone();
+    environment.insert(MIGRATION.to_owned(), home.text(home.path()));
     let log = home.log().join("migrate.log");
     command::run(&words, environment, data, &log, limit, alone.handles()?.into())
         .map_err(|source| MigrateError::Command { area: area.clone(), from, to, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervise::lock_state;
+    use std::process::Command;
+
+    #[test]
+    fn what_a_dead_agents_migration_left_is_ended_once_it_is_older_than_a_migration_may_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::create(dir.path()).unwrap();
+        let daemon = |marked: bool| {
+            let lock = lock_state(&home).unwrap();
+            let mut command = Command::new("sleep");
+            if marked {
+                command.env(MIGRATION, home.path());
+            }
+            command.arg("600").stdin(lock).spawn().unwrap()
+        };
+        let mut strangers = daemon(false);
+        end_overdue_migrations(&home, Duration::ZERO);
+        assert!(lock_state(&home).is_err(), "whoever it is, it is no migration's");
+        strangers.kill().unwrap();
+        strangers.wait().unwrap();
+        let mut left = daemon(true);
+        end_overdue_migrations(&home, Duration::from_hours(1));
+        assert!(lock_state(&home).is_err(), "it may need that long");
+        end_overdue_migrations(&home, Duration::ZERO);
+        left.wait().unwrap();
+        lock_state(&home).unwrap();
+    }
 }

@@ -70,7 +70,9 @@ impl Client {
     pub fn ask(&self, request: Request) -> Result<Reply, ClientError> {
         let time = MARGIN
             + match request {
-                Request::Start { ready_ms } => Duration::from_millis(ready_ms),
+                Request::Start { ready_ms } | Request::HandOver { ready_ms } => {
+                    Duration::from_millis(ready_ms)
+                }
                 Request::Stop { .. } => LONGEST_GRACE,
                 _ => Duration::ZERO,
             };

@@ -1,6 +1,9 @@
 //! The supervisor's one thread of decisions: every event comes in here, every change is made here.
 
+mod beside;
+mod ends;
 mod life;
+mod replaced;
 mod requests;
 
 use std::collections::VecDeque;
@@ -9,11 +12,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use nix::sys::signal::Signal;
 
 use super::notify::NotifySocket;
 use super::orphan::NodeFile;
-use super::process;
 use super::protocol::{Exit, Phase, Reply, Request, Status};
 use super::sockets::Sockets;
 use super::{Limits, log};
@@ -46,6 +47,10 @@ pub(super) struct Core<'a> {
     sockets: Sockets,
     generation: Generation,
     running: Option<Running>,
+    /// What `current` names, started while the other one serves, and when it is given up if it is not ready.
+    beside: Option<(Running, Instant)>,
+    /// Told to end, while another one serves.
+    draining: Vec<Running>,
     /// Stopped by request until then.
     hold: Option<Instant>,
     thaw_at: Option<Instant>,
@@ -57,11 +62,14 @@ pub(super) struct Core<'a> {
     starts: u64,
     waiting: VecDeque<Waiting>,
     ending: bool,
+    /// Another program is to take this one's place.
+    replaced: bool,
     /// What is wrong with the log, told once.
     log_trouble: Option<String>,
 }
 
 struct Running {
+    generation: Generation,
     pid: i32,
     start: u64,
     since: Timestamp,
@@ -72,9 +80,15 @@ struct Running {
     noted: bool,
     /// Set once TERM was sent.
     stop: Option<Instant>,
+    /// Whether the operator's limit has passed since.
+    killed: bool,
+    /// Processes that the kernel had ended for want of memory when this one was started.
+    oom_kills: u64,
+    /// How long its log was then.
+    log_from: u64,
     notify: NotifySocket,
     /// Unlocks when the last process of the node has ended.
-    _alone: Alone,
+    alone: Alone,
 }
 
 enum Waiting {
@@ -102,6 +116,8 @@ impl<'a> Core<'a> {
             sockets,
             generation,
             running: None,
+            beside: None,
+            draining: Vec::new(),
             hold: None,
             thaw_at: None,
             restart: None,
@@ -111,14 +127,21 @@ impl<'a> Core<'a> {
             starts: 0,
             waiting: VecDeque::new(),
             ending: false,
+            replaced: false,
             log_trouble: None,
         }
     }
 
-    /// Starts the node and serves events until the supervisor is told to end and the node has ended.
-    pub(super) fn run(mut self, heard: &Receiver<Event>) {
-        self.start();
-        while !(self.ending && self.running.is_none()) {
+    /// Starts the node, unless it runs, and serves events until the supervisor is told to end and the node has ended,
+    /// or until another program is to take its place: then everything is handed back.
+    pub(super) fn run(mut self, heard: &Receiver<Event>) -> Option<Self> {
+        if self.running.is_none() {
+            self.start();
+        }
+        while !(self.ending && self.is_empty()) {
+            if self.replaced {
+                return Some(self);
+            }
             let pause = self.next_timer().saturating_duration_since(Instant::now());
             match heard.recv_timeout(pause.min(IDLE)) {
                 Ok(Event::Child) | Err(RecvTimeoutError::Timeout) => {}
@@ -135,6 +158,7 @@ impl<'a> Core<'a> {
                 waiting;
             let _gone = reply.send(Reply::Done);
         }
+        None
     }
 
     fn timers(&mut self) {
@@ -153,16 +177,8 @@ impl<'a> Core<'a> {
         if self.running.is_none() && self.restart.as_ref().is_some_and(|(at, _)| *at <= now) {
             self.start();
         }
-        if let Some((since, limit)) =
-            self.kill_timer().filter(|(since, limit)| *since + *limit <= now)
-        {
-            (self.tell)(&format!("KILL: the node did not end within {limit:?} of TERM"));
-            let me = std::process::id().cast_signed();
-            process::signal(&process::tree(me, None), Signal::SIGKILL);
-            if let Some(running) = &mut self.running {
-                running.stop = Some(since + limit);
-            }
-        }
+        self.give_up_beside(now);
+        self.kill(now);
         self.answer_late(now);
         self.note();
         self.rotate_log();
@@ -179,30 +195,27 @@ impl<'a> Core<'a> {
         self.log_trouble = trouble;
     }
 
-    fn kill_timer(&self) -> Option<(Instant, Duration)> {
-        Some((self.running.as_ref()?.stop?, self.limits.kill_after?))
-    }
-
     fn next_timer(&self) -> Instant {
         let far = Instant::now() + IDLE;
         let waits = self.waiting.iter().filter_map(|waiting| match waiting {
             Waiting::Stopped(_, by) | Waiting::Ready(_, by, _) => Some(*by),
             Waiting::Ended(_) => None,
         });
-        let leftovers = self.running.as_ref().filter(|running| running.main_ended);
+        let mut ended = self.all().filter(|running| running.main_ended);
         let own = [
             self.hold,
             self.thaw_at,
             self.restart.as_ref().filter(|_| self.running.is_none()).map(|(at, _)| *at),
-            self.kill_timer().map(|(since, limit)| since + limit),
-            leftovers.map(|_| Instant::now() + Duration::from_millis(20)),
+            self.beside.as_ref().map(|(_, until)| *until),
+            self.kill_timer(),
+            ended.next().map(|_| Instant::now() + Duration::from_millis(20)),
         ];
         own.into_iter().flatten().chain(waits).min().unwrap_or(far)
     }
 
     fn status(&self) -> Status {
         let (phase, reason) = match (&self.running, &self.restart) {
-            (Some(Running { stop: Some(_), .. }), _) => (Phase::Stopping, "it got TERM".to_owned()),
+            (Some(Running { stop: Some(_), .. }), _) => (Phase::Stopping, self.stopping()),
             (Some(Running { ready: true, .. }), _) => (Phase::Ready, "it is ready".to_owned()),
             (Some(_), _) => (Phase::Starting, "it is not ready yet".to_owned()),
             (None, _) if self.hold.is_some() => {
@@ -213,6 +226,7 @@ impl<'a> Core<'a> {
         };
         Status {
             supervisor: std::process::id(),
+            program: crate::selfupdate::me(),
             phase,
             reason,
             generation: self.generation.number,
@@ -224,6 +238,8 @@ impl<'a> Core<'a> {
             crashes: self.crashes,
             last_exit: self.last_exit.clone(),
             listen: self.sockets.list(),
+            log_from: self.running.as_ref().map_or(0, |running| running.log_from),
+            draining: u32::try_from(self.draining.len()).unwrap_or(u32::MAX),
         }
     }
 }

@@ -8,6 +8,9 @@
 //! - except while `NODE/migrating.json` names the generation that `current` names: then the state is between two
 //!   schemas, and no version that could be started knows it.
 //!
+//! A release without exclusive state is handed over instead: the generation that `current` names is started beside the
+//! one that runs, on the same sockets, and that one drains once it is ready. If it never is, the other runs on.
+//!
 //! The node lives and dies with the supervisor: TERM to one is TERM to both. A supervisor that was killed
 //! leaves the node running; the next one finds it by pid and start time, or by the lock that it holds, stops it and
 //! starts `current`.
@@ -18,6 +21,7 @@ pub mod client;
 mod core;
 mod inherited;
 mod launch;
+mod locks;
 mod log;
 mod notify;
 mod orphan;
@@ -25,6 +29,7 @@ pub mod probe;
 mod process;
 pub mod protocol;
 mod ready;
+mod replace;
 mod server;
 mod sockets;
 mod watchdog;
@@ -39,7 +44,11 @@ use crate::generation::GenerationError;
 
 pub use client::{Client, ClientError};
 pub use launch::{EXEC_VERB, exec, lock_state};
-pub use protocol::{Exit, Phase, Reply, Request, Status};
+pub use orphan::{MIGRATION, end_overdue_migrations};
+pub use protocol::{Exit, ExitClass, Phase, Reply, Request, Status};
+
+pub(crate) use ready::Log;
+pub use replace::FORMAT as HAND_OVER_FORMAT;
 pub use server::run;
 
 /// What the operator may set.
@@ -99,6 +108,14 @@ pub enum SuperviseError {
         "a migration away from generation {0} is unfinished; the agent completes or reverses it"
     )]
     Migrating(u64),
+    /// Two generations that may not run at once.
+    #[error("generations {from} and {to} may not run at once")]
+    Exclusive {
+        /// The one that runs.
+        from: u64,
+        /// The one that `current` names.
+        to: u64,
+    },
     /// The node's program cannot be run.
     #[error("cannot run {program}")]
     Spawn {

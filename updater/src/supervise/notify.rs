@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::Shutdown;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
@@ -28,6 +29,17 @@ impl NotifySocket {
         let failed = |source| SuperviseError::System { what: "open NOTIFY_SOCKET", source };
         let _not_there = fs::remove_file(&path);
         let socket = UnixDatagram::bind(&path).map_err(failed)?;
+        Self::adopt(path, socket, start, events)
+    }
+
+    /// Goes on listening at a socket that is open.
+    pub(super) fn adopt(
+        path: PathBuf,
+        socket: UnixDatagram,
+        start: u64,
+        events: Sender<Event>,
+    ) -> Result<Self, SuperviseError> {
+        let failed = |source| SuperviseError::System { what: "open NOTIFY_SOCKET", source };
         let receiver = socket.try_clone().map_err(failed)?;
         thread::spawn(move || {
             let mut buffer = [0; 4096];
@@ -44,6 +56,16 @@ impl NotifySocket {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The socket, to be passed on.
+    pub(super) fn socket(&self) -> std::io::Result<UnixDatagram> {
+        self.socket.try_clone()
+    }
+
+    /// How the environment of every process of this start names it, unless one of them cleared it.
+    pub(super) fn variable(&self) -> Vec<u8> {
+        [b"NOTIFY_SOCKET=", self.path.as_os_str().as_bytes()].concat()
     }
 }
 

@@ -83,6 +83,20 @@ pub(super) fn stop(
     }
 }
 
+/// Set for every migration: what a dead agent's migration left behind is told by it from everybody else.
+pub const MIGRATION: &str = "COUNTERSIGN_MIGRATION_OF";
+
+/// Kills what a migration of an agent that died has left holding the state's lock, once it is older than a migration may be:
+/// nobody else would ever end it. Migrations may be killed at any point.
+pub fn end_overdue_migrations(home: &Home, limit: Duration) {
+    let mark = [MIGRATION.as_bytes(), b"=", home.path().as_os_str().as_bytes()].concat();
+    let overdue = |one: &Stat| {
+        process::has_variable(one.pid, &mark) && process::age(one).is_some_and(|age| age >= limit)
+    };
+    let left: Vec<_> = process::holders(&home.state_lock()).into_iter().filter(overdue).collect();
+    process::signal(&left, Signal::SIGKILL);
+}
+
 fn is_in(told: &[Stat], process: &Stat) -> bool {
     told.iter().any(|known| (known.pid, known.start) == (process.pid, process.start))
 }

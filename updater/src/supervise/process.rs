@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, SysconfVar, sysconf};
 
 /// A line of `/proc/PID/stat`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +102,22 @@ pub(super) fn holders(file: &Path) -> Vec<Stat> {
 pub(super) fn has_variable(pid: i32, beginning: &[u8]) -> bool {
     let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     environment.split(|byte| *byte == 0).any(|variable| variable.starts_with(beginning))
+}
+
+/// How long a process has run.
+pub(super) fn age(process: &Stat) -> Option<Duration> {
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
+    let ticks = sysconf(SysconfVar::CLK_TCK).ok()??;
+    let start = Duration::from_millis(process.start * 1000 / u64::try_from(ticks).ok()?);
+    Some(Duration::try_from_secs_f64(uptime).ok()?.saturating_sub(start))
+}
+
+/// How many processes the kernel has ended for want of memory, since the boot.
+pub(super) fn oom_kills() -> u64 {
+    let text = fs::read_to_string("/proc/vmstat").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
 }
 
 /// Sends a signal to each; one that ended meanwhile is no error.

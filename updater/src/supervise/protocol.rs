@@ -5,13 +5,16 @@
 //! {"do":"stop","hold-ms":60000}      -> {"reply":"stopped"} or {"reply":"stopping","for-ms":10000}
 //! {"do":"renew","hold-ms":60000}     -> {"reply":"done"}
 //! {"do":"start","ready-ms":60000}    -> {"reply":"ready"} or {"reply":"refused","reason":"…"}
+//! {"do":"hand-over","ready-ms":60000} -> as start
 //! {"do":"freeze","for-ms":30000}     -> {"reply":"done"}
 //! {"do":"thaw"}                      -> {"reply":"thawed","was-frozen":true}
+//! {"do":"replace"}                   -> {"reply":"done"} or {"reply":"refused","reason":"…"}
 //! {"do":"shutdown"}                  -> {"reply":"done"}
 //! ```
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use countersign_metadata::{Sha256, Version};
 use jiff::Timestamp;
@@ -51,6 +54,13 @@ pub enum Request {
         /// Milliseconds.
         ready_ms: u64,
     },
+    /// As [`Request::Start`], but what runs serves until what `current` names is ready beside it, and drains then.
+    /// Refused where the two may not run at once.
+    #[serde(rename_all = "kebab-case")]
+    HandOver {
+        /// Milliseconds.
+        ready_ms: u64,
+    },
     /// Stops every thread of the node where it is, for `for_ms` at most.
     #[serde(rename_all = "kebab-case")]
     Freeze {
@@ -59,6 +69,9 @@ pub enum Request {
     },
     /// Ends a freeze.
     Thaw,
+    /// Becomes the program that `NODE/updater/current` names, with everything kept; answered before that, if at all.
+    /// Refused while something is under way.
+    Replace,
     /// TERM to the node, then the supervisor ends.
     Shutdown,
 }
@@ -103,6 +116,9 @@ pub enum Reply {
 pub struct Status {
     /// The supervisor's pid.
     pub supervisor: u32,
+    /// The file of its program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<PathBuf>,
     /// In short.
     pub phase: Phase,
     /// More of it, to a person.
@@ -125,6 +141,12 @@ pub struct Status {
     pub last_exit: Option<Exit>,
     /// The sockets that are kept open.
     pub listen: Vec<(String, SocketAddr)>,
+    /// Processes of other generations that were told to end and finish what they have begun.
+    #[serde(default)]
+    pub draining: u32,
+    /// How long the node's log was, in bytes, when what runs was started.
+    #[serde(default)]
+    pub log_from: u64,
 }
 
 /// How the node is, in short.
@@ -152,10 +174,31 @@ pub struct Exit {
     pub code: Option<i32>,
     /// The signal that ended it, if one did.
     pub signal: Option<String>,
+    /// What kind of end it was.
+    #[serde(default)]
+    pub class: ExitClass,
+}
+
+/// A kind of end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExitClass {
+    /// Exit code 0, though nobody had asked it to end.
+    Clean,
+    /// Another exit code.
+    #[default]
+    Failed,
+    /// A signal.
+    Crashed,
+    /// KILL, while the kernel ended processes for want of memory.
+    OutOfMemory,
 }
 
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.class == ExitClass::OutOfMemory {
+            return f.write_str("SIGKILL for want of memory");
+        }
         match (&self.code, &self.signal) {
             (Some(code), _) => write!(f, "exit code {code}"),
             (None, Some(signal)) => write!(f, "{signal}"),

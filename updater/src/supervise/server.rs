@@ -15,7 +15,8 @@ use signal_hook::iterator::Signals;
 use super::core::{Core, Event};
 use super::orphan::{self, NodeFile};
 use super::protocol::{MAX_LINE, Reply, Request};
-use super::{Limits, SuperviseError, inherited, watchdog};
+use super::sockets::Sockets;
+use super::{Limits, SuperviseError, inherited, replace, watchdog};
 use crate::Home;
 use crate::durable;
 use crate::generation::Generation;
@@ -36,13 +37,44 @@ pub fn run(home: &Home, limits: Limits, tell: &mut dyn FnMut(&str)) -> Result<()
     if path.as_os_str().len() > MAX_SOCKET_PATH {
         return Err(SuperviseError::PathTooLong(path));
     }
-    let _lock = only_one(home)?;
+    let mut places = replace::reserve()?;
+    let before = replace::take(home, &mut places)?;
     let (events, heard) = mpsc::channel();
     listen_to_signals(events.clone())?;
     let system =
         |what| move |errno: nix::Error| SuperviseError::System { what, source: errno.into() };
     set_child_subreaper(true).map_err(system("adopt the node's children"))?;
+    let pulse = events.clone();
+    let (lock, control, core) = match before {
+        Some((kept, open)) => {
+            tell("this program has taken over from the one before; the node runs on");
+            let control = control(open.control, events.clone())?;
+            let generation = Generation::read(home, kept.generation)?;
+            let sockets = Sockets::adopt(&kept.sockets, open.sockets);
+            let mut core = Core::new(home, limits, generation, sockets, None, events, tell);
+            core.take_up(kept, open.node)?;
+            (open.supervisor_lock, control, core)
+        }
+        None => begin(home, limits, events, tell)?,
+    };
+    watchdog::start(&pulse);
+    systemd::notify("READY=1");
+    if let Some(core) = core.run(&heard) {
+        let (kept, descriptors) = core.let_go(lock, control)?;
+        return Err(replace::exec(home, &kept, descriptors));
+    }
+    let _gone = fs::remove_file(&path);
+    Ok(())
+}
 
+/// Takes the place of whoever ran before: nobody, or one that was killed.
+fn begin<'a>(
+    home: &Home,
+    limits: Limits,
+    events: Sender<Event>,
+    tell: &'a mut dyn FnMut(&str),
+) -> Result<(File, UnixListener, Core<'a>), SuperviseError> {
+    let lock = only_one(home)?;
     let left = NodeFile::read(home);
     let generation = Generation::current(home)?
         .ok_or_else(|| SuperviseError::NothingInstalled(home.current()))?;
@@ -53,12 +85,8 @@ pub fn run(home: &Home, limits: Limits, tell: &mut dyn FnMut(&str)) -> Result<()
     for (name, address) in sockets.list() {
         tell(&format!("listening on {address} ({name})"));
     }
-    let _control = control(home, events.clone())?;
-    watchdog::start(&events);
-    systemd::notify("READY=1");
-    Core::new(home, limits, generation, sockets, left, events, tell).run(&heard);
-    let _gone = fs::remove_file(&path);
-    Ok(())
+    let control = control(open_control(home)?, events.clone())?;
+    Ok((lock, control, Core::new(home, limits, generation, sockets, left, events, tell)))
 }
 
 fn only_one(home: &Home) -> Result<File, SuperviseError> {
@@ -86,8 +114,8 @@ fn listen_to_signals(events: Sender<Event>) -> Result<(), SuperviseError> {
     Ok(())
 }
 
-/// Opens the control socket, which only its owner may use, and answers on it.
-fn control(home: &Home, events: Sender<Event>) -> Result<UnixListener, SuperviseError> {
+/// Opens the control socket, which only its owner may use.
+fn open_control(home: &Home) -> Result<UnixListener, SuperviseError> {
     let path = home.supervisor_socket();
     let failed = |source| SuperviseError::System { what: "open the control socket", source };
     // We hold the lock: what is there was left by a supervisor that is gone.
@@ -95,7 +123,12 @@ fn control(home: &Home, events: Sender<Event>) -> Result<UnixListener, Supervise
     let before = umask(Mode::from_bits_truncate(0o177));
     let listener = UnixListener::bind(&path);
     umask(before);
-    let listener = listener.map_err(failed)?;
+    listener.map_err(failed)
+}
+
+/// Answers on the control socket.
+fn control(listener: UnixListener, events: Sender<Event>) -> Result<UnixListener, SuperviseError> {
+    let failed = |source| SuperviseError::System { what: "open the control socket", source };
     let accepting = listener.try_clone().map_err(failed)?;
     thread::spawn(move || {
         for stream in accepting.incoming().flatten() {

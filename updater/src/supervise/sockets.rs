@@ -38,6 +38,11 @@ impl Sockets {
         Self(names.iter().zip(listeners).map(open).collect())
     }
 
+    /// Names and addresses as they were asked for, and the sockets themselves.
+    pub(super) fn let_go(self) -> (Vec<(String, SocketAddr)>, Vec<TcpListener>) {
+        self.0.into_iter().map(|open| ((open.name, open.address), open.listener)).unzip()
+    }
+
     /// Opens what is not open yet. A socket whose address stays the same is never closed, whatever its name is now;
     /// one that the generation does not want is kept until [`Sockets::keep_only`], so that the way back stays open.
     /// Only one that overlaps with what is wanted (`0.0.0.0:80` and `127.0.0.1:80`) gives way before.

@@ -16,9 +16,6 @@ use serde::{Deserialize, Serialize};
 use crate::durable::{self, DiskError, OnDisk};
 use crate::machine::Moment;
 
-/// How long a lease lasts when it is not renewed.
-pub const TIME: Duration = Duration::from_mins(5);
-
 /// How long another node's small write is waited for.
 const LONGEST_LOCK: Duration = Duration::from_secs(2);
 
@@ -66,12 +63,13 @@ struct Grant {
 pub struct Lease {
     path: PathBuf,
     me: String,
+    time: Duration,
 }
 
 impl Lease {
-    /// The lease in `path`, for the node `me`.
-    pub fn new(path: &Path, me: &str) -> Self {
-        Self { path: path.to_owned(), me: me.to_owned() }
+    /// The lease in `path`, for the node `me`; it lasts for `time` when it is not renewed.
+    pub fn new(path: &Path, me: &str, time: Duration) -> Self {
+        Self { path: path.to_owned(), me: me.to_owned(), time }
     }
 
     /// Who else holds it now; `None` if nobody.
@@ -98,11 +96,15 @@ impl Lease {
         } else {
             grant.fence + 1
         };
-        self.write(&Grant { fence, holder: Some(self.me.clone()), until: Some(now.after(TIME)) })?;
+        self.write(&Grant {
+            fence,
+            holder: Some(self.me.clone()),
+            until: Some(now.after(self.time)),
+        })?;
         Ok(fence)
     }
 
-    /// Keeps it for another [`TIME`]. A lease that expired and was given to nobody else is kept too.
+    /// Keeps it for another such time. A lease that expired and was given to nobody else is kept too.
     ///
     /// # Errors
     /// It was given to somebody else, or the disk fails.
@@ -112,7 +114,7 @@ impl Lease {
         if grant.fence != fence || grant.holder.as_ref() != Some(&self.me) {
             return Err(LeaseError::Lost { path: self.path.clone() });
         }
-        self.write(&Grant { until: Some(now.after(TIME)), ..grant })
+        self.write(&Grant { until: Some(now.after(self.time)), ..grant })
     }
 
     /// Gives it back. Giving back what one does not have changes nothing.
@@ -175,7 +177,7 @@ mod tests {
         let path = dir.path().join("lease.json");
         let theirs = durable::append_to(&path.with_extension("lock")).unwrap();
         theirs.lock().unwrap();
-        let lease = Lease::new(&path, "a");
+        let lease = Lease::new(&path, "a", Duration::from_mins(5));
         let failed = lease.take(&at(0));
         assert!(
             matches!(failed, Err(LeaseError::Disk(e)) if e.kind() == std::io::ErrorKind::TimedOut)
@@ -188,7 +190,8 @@ mod tests {
     fn one_holds_it_it_expires_and_the_late_one_is_fenced_off() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lease.json");
-        let (a, b) = (Lease::new(&path, "a"), Lease::new(&path, "b"));
+        let time = Duration::from_mins(5);
+        let (a, b) = (Lease::new(&path, "a", time), Lease::new(&path, "b", time));
         let first = a.take(&at(0)).unwrap();
         assert_eq!(a.take(&at(1)).unwrap(), first, "a restart keeps its grant");
         assert!(matches!(b.take(&at(100)), Err(LeaseError::Taken { .. })));

@@ -10,15 +10,19 @@ mod clients;
 mod fixture;
 mod matrix;
 mod node;
+mod renewed;
 mod untouched;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use countersign_metadata::Sha256;
+use countersign_updater::agent;
 use countersign_updater::machine::state::Restarted;
 use countersign_updater::machine::{Effect, Ledger, State};
 use countersign_updater::supervise::Phase;
+use countersign_updater::swap::{Lease, LeaseError};
 use libtest_mimic::{Arguments, Trial};
 
 use clients::Clients;
@@ -29,7 +33,7 @@ fn main() -> ExitCode {
     if let Some(exit) = node::die_if_asked() {
         return exit;
     }
-    let tests: [(&str, fn()); 33] = [
+    let tests: [(&str, fn()); 37] = [
         ("a_release_is_swapped_in_under_load_and_every_acknowledged_write_is_there", swaps),
         ("a_release_that_crashes_is_rolled_back_with_every_write", crashes),
         ("a_release_that_is_sick_only_in_the_live_node_is_rolled_back", sick),
@@ -48,6 +52,10 @@ fn main() -> ExitCode {
         ("a_journal_moved_aside_in_mid_migration_starts_and_overwrites_nothing", journal_aside),
         ("a_release_that_cannot_be_fetched_ends_an_apply", unfetchable),
         ("what_is_refused_has_its_exit_code", exits),
+        ("a_dead_holder_of_the_lease_blocks_nobody_for_longer_than_it_lasts", dead_holder),
+        ("an_updater_that_is_replaced_under_load_fails_no_request", renewed::under_load),
+        ("an_updater_that_is_broken_goes_back_and_the_node_never_knows", renewed::broken),
+        ("an_updater_killed_between_any_steps_of_its_own_update_goes_on", renewed::killed),
         ("an_agent_killed_at_any_step_of_the_swap_ends_in_the_new_version", killed_forward),
         ("an_agent_killed_at_any_step_of_the_roll_back_ends_in_the_old_version", killed_backward),
         ("no_write_is_lost_when_the_binary_is_broken", matrix::broken_binary),
@@ -363,6 +371,29 @@ fn daemon() {
     node.publish("3.0.0", 1, "leaves-daemon-live sick-live");
     node.rolled_back();
     assert_eq!(node.words(), ["before"]);
+    supervisor.terminate();
+}
+
+fn dead_holder() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("lease.json");
+    let mut node = Node::with(&format!(
+        "delay = \"0s..300ms\"\n[swap]\nlease = \"{}\"\nlease-for = \"2s\"\n",
+        path.display()
+    ));
+    let mut supervisor = node.supervise();
+    let other = Lease::new(&path, "a node that died in mid-swap", Duration::from_secs(2));
+    let now = || agent::now().unwrap();
+    let fence = other.take(&now()).unwrap();
+    node.publish("2.0.0", 2, "");
+    // Held by somebody until it expires: the agent waits, and goes on by itself.
+    assert_eq!(node.run().name(), "Committed");
+    let leased = node.records().into_iter().find_map(|record| record.state.swap().cloned());
+    assert!(leased.unwrap().fence > fence, "every grant has another number");
+    // The one that comes back late is not the only one any more.
+    assert!(matches!(other.renew(fence, &now()), Err(LeaseError::Lost { .. })));
+    other.release(fence).unwrap();
+    assert!(other.taken(&now()).unwrap().is_none(), "it was given back at the end of the swap");
     supervisor.terminate();
 }
 

@@ -21,6 +21,7 @@ fn candidate() -> Candidate {
         areas: BTreeMap::new(),
         reads: std::collections::BTreeMap::new(),
         actions: BTreeMap::new(),
+        overlap: false,
         asked: false,
     }
 }

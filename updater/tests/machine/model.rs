@@ -30,6 +30,8 @@ pub(crate) struct Model {
     pub(crate) reads: bool,
     /// Whether the old version reads the new schema.
     pub(crate) open: bool,
+    /// Whether both versions may run at once.
+    pub(crate) overlap: bool,
     /// Generation number → (is the new version, data directory).
     pub(crate) generations: BTreeMap<u64, (bool, u64)>,
     pub(crate) current: u64,
@@ -111,6 +113,7 @@ pub(crate) fn candidate(migrates: bool) -> Candidate {
         reads: BTreeMap::new(),
         actions: BTreeMap::new(),
         asked: false,
+        overlap: false,
     }
 }
 
@@ -124,6 +127,7 @@ impl Model {
             migrates,
             reads: false,
             open: false,
+            overlap: false,
             generations: BTreeMap::from([(1, (false, 1))]),
             current: 1,
             data: BTreeMap::from([(1, Schema::Old)]),
@@ -150,7 +154,13 @@ impl Model {
     fn candidate(&self) -> Candidate {
         let ask = ("open-port".parse().unwrap(), "Open UDP port 5151".to_owned());
         let actions = self.asks.then_some(ask).into_iter().collect();
-        Candidate { reads: self.others(true), actions, ..candidate(self.migrates) }
+        let (reads, overlap) = (self.others(true), self.overlap);
+        Candidate { reads, actions, overlap, ..candidate(self.migrates) }
+    }
+
+    /// Both versions may run at once, and no schema changes.
+    pub(crate) fn overlapping() -> Self {
+        Self { overlap: true, ..Self::new(false) }
     }
 
     pub(crate) fn runs_new(&self) -> bool {
@@ -324,7 +334,11 @@ impl Model {
                 return Outcome::Fence(7);
             }
             Effect::CopyAhead | Effect::Condemn => {}
-            Effect::Stop => self.node = Seen::Held,
+            Effect::Stop => {
+                let last_resort = undo.is_some_and(|undo| undo.stuck.is_some());
+                assert!(!self.overlap || last_resort, "nobody serves, and somebody could");
+                self.node = Seen::Held;
+            }
             Effect::Snapshot => {
                 assert_eq!(self.node, Seen::Held, "a snapshot of a moving state");
                 assert_ne!(self.marker, Some(self.current), "a snapshot between two schemas");
@@ -334,10 +348,18 @@ impl Model {
             }
             Effect::Migrate => return self.migrate(state),
             Effect::Switch => {
-                assert!(!self.snapshot_is_old || self.runs_new(), "switched past unsaved writes");
+                let saved = !self.snapshot_is_old || self.runs_new();
+                assert!(saved || self.overlap, "switched past unsaved writes");
                 return Outcome::Generation(self.point_to(true, swap.unwrap().data));
             }
             Effect::Start => {
+                self.lift_bar(state);
+                self.start();
+                return Outcome::Ready(moment(0));
+            }
+            Effect::HandOver => {
+                assert!(self.overlap && !self.migrates, "two versions at once on one state");
+                assert_ne!(self.node, Seen::Held, "there is nobody to hand over from");
                 self.lift_bar(state);
                 self.start();
                 return Outcome::Ready(moment(0));

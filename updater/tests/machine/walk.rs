@@ -84,7 +84,10 @@ pub(crate) fn next(place: &Place, seen: &mut BTreeSet<Effect>) -> Vec<Place> {
     for cut in [begun.clone(), worked] {
         let mut late = cut.clone();
         late.world.hold_runs_out();
-        all.extend([cut, late]);
+        // The supervisor is killed too: the next one ends whatever runs, and starts what `current` names.
+        let mut restarted = cut.clone();
+        restarted.world.start();
+        all.extend([cut, late, restarted]);
     }
     for by_release in [true, false] {
         let mut failed = begun.clone();
@@ -129,11 +132,7 @@ pub(crate) fn next(place: &Place, seen: &mut BTreeSet<Effect>) -> Vec<Place> {
 }
 
 /// Walks every path with at most `misfortunes` of them. Returns how many places there are.
-fn walk(migrates: bool, misfortunes: u32) -> (usize, BTreeSet<Effect>) {
-    walk_from(Model::new(migrates), misfortunes)
-}
-
-fn walk_from(world: Model, misfortunes: u32) -> (usize, BTreeSet<Effect>) {
+fn walk(world: Model, misfortunes: u32) -> (usize, BTreeSet<Effect>) {
     let start = Place { ledger: Ledger::default(), world, left: misfortunes, trail: Vec::new() };
     let mut effects = BTreeSet::new();
     let mut known = BTreeSet::from([start.key()]);
@@ -158,7 +157,7 @@ fn walk_from(world: Model, misfortunes: u32) -> (usize, BTreeSet<Effect>) {
 #[test]
 fn every_path_of_versions_that_read_each_others_schemas_ends_well() {
     for (reads, open) in [(true, false), (false, true), (true, true)] {
-        let (places, effects) = walk_from(Model { reads, open, ..Model::new(true) }, 2);
+        let (places, effects) = walk(Model { reads, open, ..Model::new(true) }, 2);
         assert!(places > 500, "{places}");
         assert_eq!(effects.contains(&Effect::MigrateBack), !(reads && open), "{reads} {open}");
     }
@@ -166,11 +165,16 @@ fn every_path_of_versions_that_read_each_others_schemas_ends_well() {
 
 #[test]
 fn every_path_with_three_misfortunes_ends_well_and_every_effect_is_on_one() {
-    let (places, mut effects) = walk(true, 3);
-    let (more, others) = walk(false, 3);
+    let (places, mut effects) = walk(Model::new(true), 3);
+    let (more, others) = walk(Model::new(false), 3);
+    effects.extend(others);
+    let (beside, others) = walk(Model::overlapping(), 3);
+    for stops in [Effect::CopyAhead, Effect::Snapshot, Effect::Migrate, Effect::Restore] {
+        assert!(!others.contains(&stops), "{stops} belongs to a swap that stops the node");
+    }
     effects.extend(others);
     assert_eq!(effects, Effect::ALL.iter().copied().collect());
-    assert!(places + more > 10_000, "{places} + {more} places");
+    assert!(places + more + beside > 10_000, "{places} + {more} + {beside} places");
 }
 
 /// The one path without further misfortunes, every place of it.
@@ -186,6 +190,36 @@ pub(crate) fn go_on(start: Place) -> Vec<Place> {
         path.push(place);
     }
     path
+}
+
+#[test]
+fn where_both_versions_may_run_at_once_one_of_them_serves_at_every_step() {
+    let sick = Model { healthy: false, ..Model::overlapping() };
+    let mut mute = Model::overlapping();
+    mute.fail.insert(Effect::HandOver, (1, true));
+    for (world, end) in
+        [(Model::overlapping(), "Committed"), (sick, "RolledBack"), (mute, "RolledBack")]
+    {
+        let path = alone(world);
+        assert!(path.iter().all(|place| matches!(place.world.node, Seen::Up(_))));
+        assert_eq!(path.last().unwrap().ledger.state.name(), end);
+    }
+}
+
+#[test]
+fn a_hand_over_back_that_fails_stops_the_condemned_version_and_starts_the_old_one() {
+    let mut path = alone(Model { healthy: false, ..Model::overlapping() });
+    let is_on_its_way = |place: &Place| {
+        let undo = place.ledger.state.swap().and_then(|swap| swap.undo.clone());
+        undo.is_some_and(|undo| undo.restarted.is_none())
+    };
+    path.retain(is_on_its_way);
+    let mut place = path.pop().unwrap();
+    place.world.fail.insert(Effect::HandOver, (1, true));
+    let end = go_on(place).pop().unwrap();
+    let State::RolledBack { undo, .. } = &end.ledger.state else { panic!("{:?}", end.ledger) };
+    assert!(undo.stuck.is_some());
+    end.world.check_rest(&end.ledger.state);
 }
 
 #[test]

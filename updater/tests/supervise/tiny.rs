@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use countersign_metadata::Sha256;
-use countersign_metadata::node::Ready;
+use countersign_metadata::{NodeSpec, Sha256};
 use countersign_updater::Home;
 use countersign_updater::generation::{self, Generation, Launch};
 use countersign_updater::supervise::{Client, Phase, Status};
@@ -18,7 +17,7 @@ use nix::unistd::Pid;
 
 use crate::clients::{CAP, pause, request, until};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign-updater");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign-updater");
 
 /// An installed node.
 pub(crate) struct Tiny {
@@ -52,7 +51,9 @@ impl Tiny {
         let binary = Sha256::of(version.as_bytes());
         let bin = self.home.stored(&binary).join("tree/bin");
         fs::create_dir_all(&bin).unwrap();
-        fs::copy(example(), bin.join("node")).unwrap();
+        if !bin.join("node").exists() {
+            fs::copy(example(), bin.join("node")).unwrap();
+        }
         self.write(number, version, binary, flags, "http");
         number
     }
@@ -73,21 +74,18 @@ impl Tiny {
     }
 
     fn write(&self, number: u64, version: &str, binary: Sha256, flags: &[&str], socket: &str) {
-        let words = ["bin/node", "{state}"].iter().chain(flags).map(|word| (*word).to_owned());
-        let launch = Launch {
-            command: words.collect(),
-            environment: BTreeMap::new(),
-            listen: vec![(socket.to_owned(), self.address)],
-            ready: Ready::Notify,
-            health: None,
-            stop_grace: 1,
-            checkpoint: None,
-            migrations: BTreeMap::new(),
-            reads: BTreeMap::new(),
-            secret_areas: std::collections::BTreeSet::new(),
-            secrets: Vec::new(),
-            identity: None,
-        };
+        let words: Vec<_> = ["bin/node", "{state}"].iter().chain(flags).collect();
+        let node = serde_json::json!({
+            "command": words,
+            "listen": { socket: self.address },
+            "stop-grace": 1,
+            // As flags of its own: what a release declares beside how it behaves.
+            "overlap": flags.contains(&"--overlap"),
+            "locks": if flags.contains(&"--lock") { vec!["LOCK"] } else { vec![] },
+        });
+        let node: NodeSpec = serde_json::from_value(node).unwrap();
+        node.check().unwrap();
+        let launch = Launch::new(&node, &BTreeMap::new());
         let (product, version) = ("tiny".parse().unwrap(), version.parse().unwrap());
         let areas = BTreeMap::new();
         let (held, protocol) = (BTreeMap::new(), None);

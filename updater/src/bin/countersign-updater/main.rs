@@ -19,6 +19,7 @@ mod install;
 mod log;
 mod metrics;
 mod orders;
+mod rehearse;
 mod release;
 mod rollback;
 mod run;
@@ -36,7 +37,7 @@ Examples:
       --product examplenode /srv/examplenode
       install a node from nothing but the repository's address and its root file
   countersign-updater supervise /srv/examplenode
-      own the listening sockets and run the node; this process is never updated away
+      own the listening sockets and run the node; the node outlives every update of this program
   countersign-updater run /srv/examplenode
       look for releases; verify, try in the shadow, wait, swap, watch, roll back
   countersign-updater status /srv/examplenode
@@ -81,6 +82,8 @@ enum Verb {
     Doctor(doctor::Args),
     Systemd(systemd::Args),
     Shadow(shadow::Args),
+    #[command(hide = true)]
+    Rehearse(rehearse::Args),
     #[command(hide = true, name = supervise::EXEC_VERB)]
     ExecNode(supervise::ExecNode),
     #[command(flatten)]
@@ -113,6 +116,7 @@ fn main() -> ExitCode {
                 Verb::Systemd(args) => args.run(out),
                 Verb::Doctor(args) => args.run(out),
                 Verb::Shadow(args) => args.run(out),
+                Verb::Rehearse(args) => args.run(out),
                 Verb::ExecNode(args) => args.run(),
                 Verb::Extras(extras) => extras.print::<Program>(),
             }

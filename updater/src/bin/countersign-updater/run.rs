@@ -10,6 +10,7 @@ use countersign_updater::agent::{self, AgentError, Ended, Options, Tally};
 use countersign_updater::config;
 use countersign_updater::machine::journal::Kind;
 use countersign_updater::machine::{JournalError, Ledger, Record, State, Until, Witness};
+use countersign_updater::selfupdate::Role;
 use countersign_updater::systemd;
 use serde_json::json;
 
@@ -60,6 +61,7 @@ impl Args {
         };
         let home = tell::open_to_write(&self.node)?;
         self.log.check(out)?;
+        tell::become_current(&home, Role::Run, out)?;
         let mut narrator = Narrator::new(out, self.log);
         if let Ok(config) = Config::load(&home) {
             for warning in config.policy.warnings() {
@@ -75,6 +77,9 @@ impl Args {
         }
         let options = Options { until, poll: self.poll };
         let ended = agent::run_counting(&home, options, &mut narrator, &tally);
+        if matches!(ended, Err(AgentError::Replaced)) {
+            tell::become_current(&home, Role::Run, out)?;
+        }
         let ended = ended.map_err(|error| failure(&error))?;
         if until != Until::Stopped && !narrator.refused {
             usable(&ended)?;
@@ -127,6 +132,8 @@ pub(crate) fn failure(error: &AgentError) -> Failure {
             Failure::caused(Exit::Input, "cannot run the agent", error)
                 .hint("countersign-updater install finishes what it began when it is run again")
         }
+        AgentError::Replaced => Failure::caused(Exit::Busy, "cannot go on", error)
+            .hint("run it again: it begins as the updater that NODE/updater/current names"),
         AgentError::System { .. } => Failure::caused(Exit::Host, "cannot run the agent", error),
     }
 }

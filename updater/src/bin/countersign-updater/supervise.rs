@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use countersign_console::{Exit, Failure, Out};
 use countersign_updater::config;
+use countersign_updater::selfupdate::Role;
 use countersign_updater::supervise::{self, Limits, SuperviseError};
 use countersign_updater::systemd;
 
@@ -54,6 +55,7 @@ fn kill_after(text: &str) -> Result<KillAfter, config::BadUnit> {
 impl Args {
     pub(crate) fn run(self, out: Out) -> Result<Exit, Failure> {
         let home = tell::open_to_write(&self.node)?;
+        tell::become_current(&home, Role::Supervise, out)?;
         let limits = Limits { kill_after: self.kill_after.0, log_bytes: self.log_size };
         self.log.check(out)?;
         let mut tell = |sentence: &str| {
@@ -104,7 +106,9 @@ fn failure(error: &SuperviseError) -> Failure {
         SuperviseError::Migrating(_) => {
             (Exit::Busy, "run the agent: countersign-updater run NODE completes or reverses it")
         }
-        SuperviseError::Spawn { .. } | SuperviseError::System { .. } => {
+        SuperviseError::Exclusive { .. }
+        | SuperviseError::Spawn { .. }
+        | SuperviseError::System { .. } => {
             (Exit::Host, "countersign-updater doctor NODE says what this machine lacks")
         }
     };

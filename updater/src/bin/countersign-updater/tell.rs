@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use countersign_console::{Exit, Failure};
+use countersign_console::{Exit, Failure, Out};
 use countersign_metadata::trust::TrustError;
 use countersign_updater::config::ConfigError;
 use countersign_updater::durable::DiskError;
@@ -11,6 +11,7 @@ use countersign_updater::generation::{Generation, GenerationError};
 use countersign_updater::home::HomeError;
 use countersign_updater::machine::{Ledger, journal};
 use countersign_updater::net::NetError;
+use countersign_updater::selfupdate::{self, Role};
 use countersign_updater::shadow::ShadowError;
 use countersign_updater::stage::StageError;
 use countersign_updater::trust_store::{TrustStoreError, chain};
@@ -24,6 +25,15 @@ pub(crate) fn open(node: &Path) -> Result<Home, Failure> {
 /// Opens a node directory as its owner: files of another user's would be in the owner's way for ever.
 pub(crate) fn open_to_write(node: &Path) -> Result<Home, Failure> {
     Home::open_to_write(node).map_err(|error| home(&error))
+}
+
+/// Becomes the updater that the node directory names, if this is not the one.
+pub(crate) fn become_current(home: &Home, role: Role, out: Out) -> Result<(), Failure> {
+    let told = selfupdate::become_current(home, role).map_err(|error| disk(&error))?;
+    if let Some(told) = told {
+        out.say(told);
+    }
+    Ok(())
 }
 
 /// Opens a node directory to look at it, and reads its configuration.

@@ -84,6 +84,7 @@ fn candidate() -> Candidate {
         reads: BTreeMap::new(),
         actions: BTreeMap::new(),
         asked: false,
+        overlap: false,
     }
 }
 

@@ -3,16 +3,12 @@
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
 
-use super::{Core, Running, Waiting};
+use super::{Core, Running};
 use crate::generation::Generation;
 use crate::state::data_dir::Alone;
 use crate::supervise::notify::NotifySocket;
 use crate::supervise::orphan::NodeFile;
-use crate::supervise::protocol::{Exit, Reply};
 use crate::supervise::{SuperviseError, launch, process, ready};
 use crate::swap::marker;
 use crate::trust_store::chain;
@@ -20,9 +16,6 @@ use crate::trust_store::chain;
 /// First pause before a node that exited is started again; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
-/// A node that ran for this long begins with the first pause again.
-const STEADY: Duration = Duration::from_secs(60);
 
 impl Core<'_> {
     /// Starts what `current` names now.
@@ -47,20 +40,42 @@ impl Core<'_> {
         if generation.number != self.generation.number {
             (self.crashes, self.quick_exits, self.last_exit) = (0, 0, None);
         }
-        self.generation = generation;
+        self.generation = generation.clone();
+        let shares = |old: &Running| old.generation.overlaps(&self.generation);
+        let alone = match self.draining.first() {
+            // What drains holds the locks still, and may.
+            Some(old) if self.draining.iter().all(shares) => old.alone.again()?,
+            _ => Alone::with(&self.home, &generation.state_dir(&self.home))?,
+        };
+        let running = self.launch(generation, alone)?;
+        let pid = running.pid;
+        self.running = Some(running);
+        // A disk that is full keeps no node down; it is tried again, and the lock finds the node without a note.
+        if let Err(error) = self.remember(pid) {
+            (self.tell)(&format!("not noted for the next supervisor: {}", chain(&error)));
+        }
+        Ok(())
+    }
+
+    /// The process of a generation, with its sockets and the state's lock.
+    pub(super) fn launch(
+        &mut self,
+        generation: Generation,
+        alone: Alone,
+    ) -> Result<Running, SuperviseError> {
         self.starts += 1;
-        let alone = Alone::with(&self.home, &self.generation.state_dir(&self.home))?;
-        self.sockets.open(&self.generation.launch.listen)?;
-        let descriptors = self.sockets.descriptors(&self.generation.launch.listen)?;
+        self.sockets.open(&generation.launch.listen)?;
+        let descriptors = self.sockets.descriptors(&generation.launch.listen)?;
         let notify = NotifySocket::open(&self.home.run(), self.starts, self.events.clone())?;
-        let pid = launch::spawn(
-            &self.home,
-            &self.generation,
-            descriptors,
-            alone.handles()?,
-            notify.path(),
-        )?;
-        self.running = Some(Running {
+        let log = self.home.node_log();
+        let log_from = std::fs::metadata(&log).map_or(0, |meta| meta.len());
+        let log = ready::Log::from_place(&log, log_from);
+        let (oom_kills, notify_path) = (process::oom_kills(), notify.path());
+        let handles = alone.handles()?;
+        let pid = launch::spawn(&self.home, &generation, descriptors, handles, notify_path)?;
+        ready::watch(&generation.launch, self.starts, pid, log, self.events.clone());
+        Ok(Running {
+            generation,
             pid,
             start: self.starts,
             since: Timestamp::now(),
@@ -69,19 +84,16 @@ impl Core<'_> {
             main_ended: false,
             noted: false,
             stop: None,
+            killed: false,
+            oom_kills,
+            log_from,
             notify,
-            _alone: alone,
-        });
-        // A disk that is full keeps no node down; it is tried again, and the lock finds the node without a note.
-        if let Err(error) = self.remember(pid) {
-            (self.tell)(&format!("not noted for the next supervisor: {}", chain(&error)));
-        }
-        ready::watch(&self.generation.launch, self.starts, pid, self.events.clone());
-        Ok(())
+            alone,
+        })
     }
 
     /// For a supervisor that comes after this one.
-    fn remember(&mut self, pid: i32) -> Result<(), SuperviseError> {
+    pub(super) fn remember(&mut self, pid: i32) -> Result<(), SuperviseError> {
         let node = NodeFile {
             pid,
             start: process::stat(pid).map_or(0, |stat| stat.start),
@@ -122,6 +134,9 @@ impl Core<'_> {
     }
 
     pub(super) fn became_ready(&mut self, start: u64) {
+        if self.beside.as_ref().is_some_and(|(beside, _)| beside.start == start) {
+            return self.take_over();
+        }
         let Some(running) = self.running.as_mut().filter(|running| running.start == start) else {
             return;
         };
@@ -132,76 +147,5 @@ impl Core<'_> {
         self.sockets.keep_only(&self.generation.launch.listen);
         (self.tell)(&format!("version {} is ready", self.generation.version));
         self.check_generation();
-    }
-
-    /// Collects every child that ended: the node's own, and those that it left to us (we are the subreaper).
-    pub(super) fn reap(&mut self) {
-        loop {
-            let status = match waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::StillAlive) | Err(_) => break,
-                Ok(status) => status,
-            };
-            let exit = match status {
-                WaitStatus::Exited(pid, code) => (pid, Some(code), None),
-                WaitStatus::Signaled(pid, signal, _) => (pid, None, Some(signal.to_string())),
-                _ => continue,
-            };
-            let (pid, code, signal) = exit;
-            if self.running.as_ref().is_some_and(|running| running.pid == pid.as_raw()) {
-                self.main_ended(Exit { at: Timestamp::now(), code, signal });
-            }
-        }
-        let Some(running) = self.running.as_mut().filter(|running| running.main_ended) else {
-            return;
-        };
-        let left = process::tree(std::process::id().cast_signed(), Some(running.pid));
-        if left.is_empty() {
-            self.gone();
-        }
-    }
-
-    pub(super) fn main_ended(&mut self, exit: Exit) {
-        let Some(running) = &mut self.running else { return };
-        running.main_ended = true;
-        let left = process::tree(std::process::id().cast_signed(), Some(running.pid));
-        process::signal(&left, Signal::SIGTERM);
-        process::signal(&left, Signal::SIGCONT);
-        self.thaw_at = None;
-        if running.stop.replace(Instant::now()).is_some() {
-            return;
-        }
-        let before = if running.ready { "" } else { " before it was ready" };
-        let version = &self.generation.version;
-        let reason = format!("version {version} ended with {exit}{before}");
-        if running.began.elapsed() > STEADY {
-            self.quick_exits = 0;
-        }
-        self.crashes = self.crashes.saturating_add(1);
-        self.last_exit = Some(exit);
-        // Its end is to be noted too.
-        running.noted = false;
-        let pid = running.pid;
-        (self.tell)(&reason);
-        if let Err(error) = self.remember(pid) {
-            (self.tell)(&format!("not noted for the next supervisor: {}", chain(&error)));
-        }
-        let pause = self.pause();
-        self.restart = Some((Instant::now() + pause, reason.clone()));
-        self.refuse_ready(&reason, true);
-    }
-
-    /// Every process of the node has ended.
-    pub(super) fn gone(&mut self) {
-        self.running = None;
-        self.thaw_at = None;
-        self.waiting.retain(|waiting| match waiting {
-            Waiting::Stopped(reply, _) => reply.send(Reply::Stopped).is_err(),
-            _ => true,
-        });
-        if self.hold.is_some() || self.ending {
-            self.restart = None;
-        } else if self.restart.is_none() {
-            self.start();
-        }
     }
 }

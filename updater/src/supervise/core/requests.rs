@@ -42,8 +42,22 @@ impl Core<'_> {
                 }
                 return;
             }
+            Request::HandOver { ready_ms } => {
+                self.hold = None;
+                let limit = Duration::from_millis(ready_ms.min(MAX_HOLD_MS));
+                self.waiting.push_back(Waiting::Ready(reply, now + limit, limit));
+                self.hand_over(now + limit);
+                return;
+            }
             Request::Freeze { for_ms } => self.freeze(Duration::from_millis(for_ms)),
             Request::Thaw => Reply::Thawed { was_frozen: self.thaw() },
+            Request::Replace => match self.busy() {
+                Some(why) => refused(why),
+                None => {
+                    self.replaced = true;
+                    Reply::Done
+                }
+            },
             Request::Shutdown => {
                 self.waiting.push_back(Waiting::Ended(reply));
                 self.end();
@@ -89,6 +103,7 @@ impl Core<'_> {
     /// TERM to the main process; whoever is left when it has ended gets TERM then.
     pub(super) fn stop(&mut self) {
         self.thaw();
+        self.drop_beside();
         if let Some(running) = self.running.as_mut().filter(|running| running.stop.is_none()) {
             running.stop = Some(Instant::now());
             let main: Vec<_> = process::stat(running.pid).into_iter().collect();
@@ -128,7 +143,7 @@ impl Core<'_> {
 
     /// Who waited long enough is told how things stand.
     pub(super) fn answer_late(&mut self, now: Instant) {
-        let stop = self.running.as_ref().map(|running| running.stop.unwrap_or(now));
+        let stop = self.all().map(|running| running.stop.unwrap_or(now)).min();
         self.waiting.retain(|waiting| match (waiting, stop) {
             (Waiting::Stopped(reply, _), None) => reply.send(Reply::Stopped).is_err(),
             (Waiting::Stopped(reply, by), Some(since)) if *by <= now => {
