@@ -16,9 +16,15 @@ pub struct Site {
     supervisor: Child,
 }
 
-impl Site {
-    /// Installs `version` and starts it under its supervisor. `shadow_for` is how long updates are watched in the shadow.
-    pub fn install(url: &str, root: &Path, version: &str, delay: &str, shadow_for: &str) -> Self {
+/// A node that was installed and never ran.
+pub struct Installed {
+    directory: tempfile::TempDir,
+    address: SocketAddr,
+}
+
+impl Installed {
+    /// Installs `version`. `shadow_for` is how long updates are watched in the shadow.
+    pub fn new(url: &str, root: &Path, version: &str, delay: &str, shadow_for: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let node = text(&directory.path().join("node"));
         let address = free_address();
@@ -48,10 +54,27 @@ impl Site {
                 "2s",
             ],
         );
-        let supervisor = Self::supervise(&node);
-        let this = Self { directory, address, supervisor };
-        wait::until("the node answers", || this.version());
-        this
+        Self { directory, address }
+    }
+
+    /// The node directory.
+    pub fn node(&self) -> PathBuf {
+        self.directory.path().join("node")
+    }
+
+    /// Starts it under its supervisor.
+    pub fn start(self) -> Site {
+        let supervisor = Site::supervise(&text(&self.node()));
+        let site = Site { directory: self.directory, address: self.address, supervisor };
+        wait::until("the node answers", || site.version());
+        site
+    }
+}
+
+impl Site {
+    /// Installs `version` and starts it under its supervisor.
+    pub fn install(url: &str, root: &Path, version: &str, delay: &str, shadow_for: &str) -> Self {
+        Installed::new(url, root, version, delay, shadow_for).start()
     }
 
     fn supervise(node: &str) -> Child {

@@ -36,6 +36,8 @@ fn the_updater_links_nothing_that_can_sign_or_author() {
     for (name, _) in &dependencies {
         let banned = ["countersign-keys", "countersign-builder", "minisign", "sigstore-sign"];
         assert!(!banned.contains(&name.as_str()), "the updater links {name}");
+        // Backups are another program's: the agent idles on every node.
+        assert!(!["rustic_core", "rusty-s3"].contains(&name.as_str()), "the updater links {name}");
     }
     assert!(!features.contains("authoring"), "the updater links metadata's authoring: {features}");
     assert!(!features.contains("program"), "the updater links metadata's program: {features}");
@@ -69,6 +71,8 @@ fn the_wings_never_meet_and_the_floors_import_nothing_of_ours() {
     assert_eq!(ours("countersign-keyless"), ["countersign-metadata"]);
     assert_eq!(ours("countersign-builder"), ["countersign-metadata", "countersign-sandbox"]);
     assert_eq!(ours("countersign-updater"), ["countersign-metadata", "countersign-sandbox"]);
+    let backup = ["countersign-metadata", "countersign-sandbox", "countersign-updater"];
+    assert_eq!(ours("countersign-backup"), backup);
     assert!(ours("countersign-metadata").is_empty());
     assert!(ours("countersign-sandbox").is_empty());
 }

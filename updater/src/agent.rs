@@ -2,6 +2,7 @@
 
 mod apply;
 mod back;
+mod backup;
 mod clock;
 mod effects;
 mod facts;
@@ -266,6 +267,7 @@ struct Real {
     tally: Arc<Tally>,
     /// When a newer updater was looked for, and what came of it.
     renewed: Option<(Instant, String)>,
+    backup: backup::Tender,
 }
 
 impl Real {
@@ -286,6 +288,7 @@ impl Real {
             watch: crate::probation::Watch::default(),
             tally,
             renewed: None,
+            backup: backup::Tender::default(),
         })
     }
 
@@ -328,6 +331,7 @@ impl World for Real {
     }
 
     fn pause(&mut self, time: Duration) -> bool {
+        self.backup.tend(&self.home, &self.config);
         self.signals.wait(time)
     }
 }

@@ -69,8 +69,13 @@
 //!
 //! [probation.checks]           # beside those of the release; of two with one name, this one counts
 //! synced = { kind = "command", command = ["/usr/local/bin/is-synced", "{state}"] }
+//!
+//! [backup]                     # none without it; more in `config/backup.rs`
+//! to = "/mnt/backup/node-a"
+//! password-file = "/etc/countersign/backup.password"
 //! ```
 
+pub mod backup;
 mod layers;
 mod pin;
 mod settings;
@@ -88,6 +93,7 @@ use countersign_metadata::sigstore::Signer;
 use countersign_metadata::{Platform, Product, PublicKey, Version};
 use serde::{Deserialize, Serialize};
 
+pub use backup::Backup;
 pub use pin::{BadPin, Pin};
 pub use settings::{Place, Setting, settings};
 pub use units::{BadUnit, Window, duration, duration_text, rate, size};
@@ -130,6 +136,8 @@ pub struct Config {
     pub swap: Swap,
     /// How a release is watched after the swap.
     pub probation: Probation,
+    /// Where encrypted copies of snapshots go; `None`: nowhere.
+    pub backup: Option<Backup>,
     /// Where the agent shows how things are; `None`: nowhere.
     pub status: Option<SocketAddr>,
     /// How many artifacts are kept as they were downloaded, for other nodes.

@@ -14,6 +14,7 @@
 //! NODE/snapshots/N/  NODE/shadow/ copies of state: for the way back, and to try a release on
 //! NODE/reports/SHA256.json        what a release did in the shadow
 //! NODE/journal.jsonl              every step that was taken
+//! NODE/backup.json                which snapshots wait for the off-machine store
 //! NODE/run/  NODE/log/            sockets and locks; the node's output
 //! ```
 //!

@@ -5,6 +5,7 @@
 //! [`shadow::Cleared`]. Each has one birthplace, and the next step demands it.
 
 pub mod agent;
+pub mod backup;
 pub mod config;
 pub mod doctor;
 pub mod durable;

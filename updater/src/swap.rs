@@ -14,7 +14,7 @@ use crate::{Config, Home};
 pub use lease::{Lease, LeaseError};
 
 /// What `current` may name next. Its birthplaces are [`forward`], which demands that the release was cleared in the
-/// shadow, and [`back`], to what ran before.
+/// shadow, [`back`], to what ran before, and for the state of a backup [`restored`] and [`adopted`].
 #[derive(Clone, Debug)]
 pub struct Next(Generation);
 
@@ -39,6 +39,29 @@ pub fn back(old: &Generation, data: u64, new: Option<epochs::Version<'_>>) -> Ne
         None => old.held.clone(),
     };
     Next(Generation { number: 0, state: data, held, ..old.clone() })
+}
+
+/// What ran on the state of a backup, staged here again, on data directory `data`, which holds that state. `None`: it
+/// is another release, or reads other schemas.
+pub fn restored(
+    config: &Config,
+    staged: &StagedVersion,
+    saved: &Generation,
+    data: u64,
+) -> Option<Next> {
+    let same = |next: &Generation| {
+        next.binary == saved.binary
+            && next.areas == saved.areas
+            && next.launch.reads == saved.launch.reads
+    };
+    let next = described(config, staged, data).filter(same)?;
+    Some(Next(Generation { held: saved.held.clone(), ..next }))
+}
+
+/// What is installed, on data directory `data`, which holds the state of a backup and was migrated from its schemas.
+pub fn adopted(current: &Generation, saved: &Generation, data: u64) -> Next {
+    let held = epochs::held_after(saved.schemas(), &saved.held, current.schemas());
+    Next(Generation { number: 0, state: data, held, ..current.clone() })
 }
 
 /// How `staged` would be launched on data directory `data`: for its commands, not for starting it.

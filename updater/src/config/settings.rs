@@ -99,7 +99,17 @@ mod tests {
         let (_, settings) = of(&Layers::one(text, "n.toml".into())).unwrap();
         // These alone may be without a value.
         let none: Vec<_> = settings.iter().filter(|s| s.value.is_null()).map(|s| &s.key).collect();
-        let wanted = ["policy.pin", "policy.reproducers", "swap.lease", "updater", "urgent-floor"];
+        let wanted = [
+            "backup.credentials",
+            "backup.endpoint",
+            "backup.password-file",
+            "backup.to",
+            "policy.pin",
+            "policy.reproducers",
+            "swap.lease",
+            "updater",
+            "urgent-floor",
+        ];
         assert_eq!(
             std::collections::BTreeSet::from_iter(none),
             wanted.map(str::to_owned).iter().collect()

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeTable, Deserializer};
 
+use super::backup::WrittenBackup;
 use super::layers::Layers;
 use super::{
     Config, ConfigError, Fetch, Mode, Open, Policy, Probation, Rebuilt, Shadow, Swap, Updater,
@@ -49,6 +50,7 @@ pub(super) struct Written {
     status: WrittenStatus,
     serve: WrittenServe,
     updater: Option<WrittenUpdater>,
+    backup: WrittenBackup,
 }
 
 #[derive(Default, Deserialize, Serialize)]
@@ -168,9 +170,10 @@ pub(super) struct Merged {
     serve: WrittenServe,
     probation_checks: BTreeMap<String, Spanned<Check>>,
     updater: Option<WrittenUpdater>,
+    backup: WrittenBackup,
 }
 
-fn or<T>(written: Option<Spanned<T>>, default: impl Into<T>) -> Spanned<T> {
+pub(super) fn or<T>(written: Option<Spanned<T>>, default: impl Into<T>) -> Spanned<T> {
     written.unwrap_or_else(|| Spanned::new(0..0, default.into()))
 }
 
@@ -187,17 +190,17 @@ impl Source<'_> {
         })
     }
 
-    fn line(&self, place: Range<usize>, reason: String) -> ConfigError {
+    pub(super) fn line(&self, place: Range<usize>, reason: String) -> ConfigError {
         let (file, line) = self.layers.line(place.start);
         ConfigError::Line { file, line, reason }
     }
 
-    fn missing(&self, key: &'static str) -> ConfigError {
+    pub(super) fn missing(&self, key: &'static str) -> ConfigError {
         ConfigError::Missing { file: self.layers.main(), key }
     }
 
     /// Reads one value; an error names the key and the line.
-    fn read<T, E: Display>(
+    pub(super) fn read<T, E: Display>(
         &self,
         key: &str,
         value: &Spanned<String>,
@@ -206,14 +209,18 @@ impl Source<'_> {
         read(value.get_ref()).map_err(|e| self.line(value.span(), format!("{key}: {e}")))
     }
 
-    fn one_or_more(&self, key: &str, value: &Spanned<u32>) -> Result<u32, ConfigError> {
+    pub(super) fn one_or_more(&self, key: &str, value: &Spanned<u32>) -> Result<u32, ConfigError> {
         match value.get_ref() {
             0 => Err(self.line(value.span(), format!("{key}: begins at 1"))),
             n => Ok(*n),
         }
     }
 
-    fn text<T: FromStr>(&self, key: &str, value: &Spanned<String>) -> Result<T, ConfigError>
+    pub(super) fn text<T: FromStr>(
+        &self,
+        key: &str,
+        value: &Spanned<String>,
+    ) -> Result<T, ConfigError>
     where
         T::Err: Display,
     {
@@ -270,6 +277,7 @@ impl Written {
             serve: self.serve,
             probation_checks: self.probation.checks,
             updater: self.updater,
+            backup: self.backup.merge(),
         })
     }
 }
@@ -334,6 +342,7 @@ impl Merged {
             status: self.status.validate(source)?,
             keep_artifacts: self.serve.keep,
             updater: self.updater(source)?,
+            backup: self.backup.validate(source)?,
         })
     }
 }
@@ -435,7 +444,7 @@ fn checks(
     written.iter().map(one).collect()
 }
 
-fn absolute(text: &str) -> Result<PathBuf, String> {
+pub(super) fn absolute(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     if path.is_absolute() { Ok(path) } else { Err(format!("{text:?} is not an absolute path")) }
 }

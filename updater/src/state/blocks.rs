@@ -9,7 +9,7 @@ use countersign_metadata::digest::Hasher;
 use nix::errno::Errno;
 use nix::unistd::{Whence, lseek};
 
-const BLOCK: usize = 64 << 10;
+pub(super) const BLOCK: usize = 64 << 10;
 
 /// Reads `from`, as long as it is now, and gives every block that is not all zeroes to `each`. The digest is over
 /// those blocks, each with its offset, and the length: it does not depend on where a file system puts holes.

@@ -9,7 +9,7 @@
 //! Holes stay holes. Hard links stay links of each other. Extended attributes and access control lists are copied.
 //! Sockets hold no data and are left out; pipes and devices are refused by name.
 
-mod attributes;
+pub mod attributes;
 mod check;
 mod file;
 mod place;

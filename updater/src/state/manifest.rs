@@ -9,6 +9,7 @@ use countersign_metadata::{Sha256, Version};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::Secrets;
 use super::ladder::Rung;
 
 /// The format that this code writes; it reads format 1 too, which knew neither attributes nor hard links.
@@ -82,6 +83,58 @@ pub enum Item {
     },
 }
 
+impl Manifest {
+    /// Every entry with its path, above before below; `None` if a path leads elsewhere.
+    pub fn paths(&self) -> Option<Vec<(PathBuf, &Item)>> {
+        let mut paths: Vec<_> =
+            self.entries.iter().map(|(path, item)| (unescape(path), item)).collect();
+        paths.sort_by(|a, b| a.0.cmp(&b.0));
+        paths.iter().all(|(path, _)| is_plain(path)).then_some(paths)
+    }
+
+    /// What is left of it without what is secret. No version has opened that.
+    ///
+    /// # Errors
+    /// This path is another name of a secret file.
+    pub fn without(mut self, secrets: &Secrets) -> Result<Self, PathBuf> {
+        let covered = |path: &str| secrets.cover(&unescape(path));
+        for (path, item) in &self.entries {
+            match item {
+                Item::HardLink { of } if covered(path) && !covered(of) => return Err(unescape(of)),
+                Item::HardLink { of } if covered(of) && !covered(path) => {
+                    return Err(unescape(path));
+                }
+                _ => {}
+            }
+        }
+        let before = self.entries.len();
+        self.entries.retain(|path, _| !covered(path));
+        self.skipped.retain(|path| !covered(path));
+        if self.entries.len() < before {
+            self.opened = None;
+        }
+        Ok(self)
+    }
+}
+
+impl Item {
+    /// Where a symbolic link points.
+    pub fn target(&self) -> Option<PathBuf> {
+        match self {
+            Self::Link { target } => Some(unescape(target)),
+            _ => None,
+        }
+    }
+
+    /// Of what file it is another name.
+    pub fn first(&self) -> Option<PathBuf> {
+        match self {
+            Self::HardLink { of } => Some(unescape(of)),
+            _ => None,
+        }
+    }
+}
+
 /// Writes any bytes as printable ASCII.
 pub(super) fn escape(path: &Path) -> String {
     let mut text = String::new();
@@ -129,5 +182,32 @@ mod tests {
         }
         assert!(is_plain(Path::new("a/b")) && !is_plain(Path::new("../b")));
         assert!(!is_plain(Path::new("/b")) && !is_plain(Path::new("")));
+    }
+
+    #[test]
+    fn what_is_secret_leaves_a_manifest_and_another_name_of_it_is_found() {
+        let file = Item::File { mode: 0o600, length: 0, digest: None, attributes: None };
+        let link = |of: &str| Item::HardLink { of: of.to_owned() };
+        let manifest = |entries: &[(&str, &Item)]| Manifest {
+            format: FORMAT,
+            at: Timestamp::UNIX_EPOCH,
+            data: 1,
+            rung: None,
+            opened: Some(Opened { by: "1.0.0".parse().unwrap(), ready_after_ms: 1 }),
+            entries: entries.iter().map(|(p, item)| ((*p).to_owned(), (*item).clone())).collect(),
+            skipped: vec!["keys/socket".to_owned(), "socket".to_owned()],
+        };
+        let secrets = Secrets::none().and(["a%20b".parse().unwrap(), "keys".parse().unwrap()]);
+        let before = [("a%20b", &file), ("keys/n", &file), ("keyset", &file)];
+        let after = manifest(&before).without(&secrets).unwrap();
+        let left: Vec<_> = after.entries.keys().map(String::as_str).collect();
+        assert_eq!(left, ["a%20b", "keyset"], "it means a file of that name, and not `a b`");
+        assert_eq!((after.skipped, after.opened), (vec!["socket".to_owned()], None));
+        let inside = [("keys/a", &file), ("keys/b", &link("keys/a"))];
+        assert!(manifest(&inside).without(&secrets).unwrap().entries.is_empty());
+        let outside = [("keys/a", &file), ("public", &link("keys/a"))];
+        assert_eq!(manifest(&outside).without(&secrets).unwrap_err(), PathBuf::from("public"));
+        let open = [("a", &file), ("keys/b", &link("a"))];
+        assert_eq!(manifest(&open).without(&secrets).unwrap_err(), PathBuf::from("a"));
     }
 }

@@ -15,6 +15,8 @@ pub mod ladder;
 mod manifest;
 pub mod migrate;
 pub mod opening;
+pub mod reading;
+mod receive;
 mod scratch;
 mod secrets;
 pub mod shadow_copy;
@@ -30,7 +32,8 @@ use crate::supervise::{ClientError, SuperviseError};
 
 pub use copy::Copier;
 pub use ladder::Rung;
-pub use manifest::{Manifest, Opened};
+pub use manifest::{Item, Manifest, Opened};
+pub use receive::receive;
 pub use secrets::Secrets;
 
 /// State that cannot be copied or restored.
@@ -97,6 +100,9 @@ pub enum StateError {
     /// No such snapshot.
     #[error("snapshot {0} is not there")]
     NoSnapshot(u64),
+    /// Its number belongs to a generation of this node.
+    #[error("snapshot {0} cannot come from elsewhere: generation {0} is this node's own")]
+    Taken(u64),
     /// A manifest that cannot be read or written.
     #[error("the manifest of {path} is damaged")]
     Manifest {

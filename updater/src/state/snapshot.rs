@@ -32,7 +32,7 @@ pub use keep::{Keep, prune};
 /// Longest manifest, in bytes.
 const MAX_MANIFEST: u64 = 1 << 30;
 
-fn partial(home: &Home, number: u64) -> PathBuf {
+pub(super) fn partial(home: &Home, number: u64) -> PathBuf {
     home.snapshots().join(format!("partial-{number}"))
 }
 
@@ -182,6 +182,6 @@ fn copy_number(home: &Home) -> Result<u64, DiskError> {
     Ok(last + 1)
 }
 
-fn remove(home: &Home, path: &Path) -> Result<(), StateError> {
+pub(super) fn remove(home: &Home, path: &Path) -> Result<(), StateError> {
     Ok(scratch::remove_below(&home.snapshots(), path)?)
 }

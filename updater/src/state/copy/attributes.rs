@@ -10,7 +10,7 @@ use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr};
 use rustix::io::Errno;
 
 /// Attributes by name.
-type Attributes = BTreeMap<Vec<u8>, Vec<u8>>;
+pub type Attributes = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// The kernel's own limits are 64 KiB for the list and for a value; tries, because both may grow meanwhile.
 const TRIES: usize = 8;
@@ -19,13 +19,40 @@ const TRIES: usize = 8;
 /// fails; others where this user may set them. Returns the digest of the former, if there are any.
 pub(super) fn copy(source: &File, copy: &File) -> io::Result<Option<Sha256>> {
     let (wanted, there) = (read(source)?, read(copy)?);
+    change(copy, &wanted, &there)?;
+    Ok(digest(&wanted))
+}
+
+/// The attributes of a file that count: those that a program may set for itself, and access control lists.
+///
+/// # Errors
+/// They cannot be read.
+pub fn held(file: &File) -> io::Result<Attributes> {
+    let mut attributes = read(file)?;
+    attributes.retain(|name, _| counts(name));
+    Ok(attributes)
+}
+
+/// Gives a file exactly these of those that count; others stay.
+///
+/// # Errors
+/// One of them cannot be set or removed, or does not count.
+pub fn give(file: &File, wanted: &Attributes) -> io::Result<()> {
+    if let Some(name) = wanted.keys().find(|name| !counts(name)) {
+        let name = String::from_utf8_lossy(name);
+        return Err(io::Error::other(format!("the extended attribute {name} is the machine's")));
+    }
+    change(file, wanted, &held(file)?)
+}
+
+fn change(file: &File, wanted: &Attributes, there: &Attributes) -> io::Result<()> {
     for name in there.keys().filter(|name| !wanted.contains_key(*name)) {
-        tolerate(name, fremovexattr(copy, name.as_slice()))?;
+        tolerate(name, fremovexattr(file, name.as_slice()))?;
     }
     for (name, value) in wanted.iter().filter(|(name, value)| there.get(*name) != Some(value)) {
-        tolerate(name, fsetxattr(copy, name.as_slice(), value, XattrFlags::empty()))?;
+        tolerate(name, fsetxattr(file, name.as_slice(), value, XattrFlags::empty()))?;
     }
-    Ok(digest(&wanted))
+    Ok(())
 }
 
 /// The digest of the attributes that count, as [`copy()`] gives it.
@@ -33,7 +60,8 @@ pub(super) fn of(file: &File) -> io::Result<Option<Sha256>> {
     Ok(digest(&read(file)?))
 }
 
-fn digest(attributes: &Attributes) -> Option<Sha256> {
+/// Over the names and values of those that count; `None` if there are none.
+pub fn digest(attributes: &Attributes) -> Option<Sha256> {
     let mut hasher = Hasher::default();
     let mut any = false;
     for (name, value) in attributes.iter().filter(|(name, _)| counts(name)) {
