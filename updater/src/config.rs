@@ -59,7 +59,7 @@
 //! keep = 0                     # artifacts kept as downloaded, for `countersign-updater serve`
 //!
 //! [updater]                    # without this section the updater itself is never changed
-//! product = "countersign-updater"
+//! product = "countersign"
 //! repositories = []            # by default the node's
 //! root = "/etc/countersign/updater-root.json"    # by default the node's
 //! delay = "0s..24h"            # by default the node's

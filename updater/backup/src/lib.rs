@@ -73,6 +73,14 @@ pub enum BackupError {
         /// What is wrong.
         reason: String,
     },
+    /// Secrets stay here, and one of them lies where others go.
+    #[error("snapshot {number} cannot be copied: {path} is another name of a secret file")]
+    SecretElsewhere {
+        /// The snapshot on this disk.
+        number: u64,
+        /// The name that is not secret.
+        path: std::path::PathBuf,
+    },
     /// The repository holds no snapshot of a node.
     #[error("there is no snapshot in {0}")]
     Empty(String),

@@ -60,10 +60,8 @@ pub fn upload(
     let secret = Secrets::of(&generation);
     let left_out = secrets == Whether::WithoutSecrets && !secret.paths().is_empty();
     if left_out {
-        manifest = manifest.without(&secret).map_err(|path| BackupError::Source {
-            number,
-            reason: format!("{} is another name of a secret file", path.display()),
-        })?;
+        let elsewhere = |path| BackupError::SecretElsewhere { number, path };
+        manifest = manifest.without(&secret).map_err(elsewhere)?;
     }
     let path = home.generation(number).join("generation.json");
     let bytes = durable::read(&path, MAX_GENERATION)?;

@@ -106,6 +106,7 @@ mod tests {
             "backup.to",
             "policy.pin",
             "policy.reproducers",
+            "status.listen",
             "swap.lease",
             "updater",
             "urgent-floor",

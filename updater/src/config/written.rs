@@ -410,7 +410,7 @@ impl WrittenPolicy {
 impl Merged {
     fn updater(&self, source: &Source<'_>) -> Result<Option<Updater>, ConfigError> {
         let Some(written) = &self.updater else { return Ok(None) };
-        let product = or(written.product.clone(), "countersign-updater");
+        let product = or(written.product.clone(), "countersign");
         let repositories = written.repositories.as_ref().unwrap_or(&self.repositories);
         let root = written.root.as_ref();
         Ok(Some(Updater {

@@ -2,7 +2,7 @@
 //! back. What it needs for that is a place of its own, with its own trust.
 //!
 //! ```text
-//! NODE/updater/                  root.json, trust/, store/, seed: as of a node, for the product `countersign-updater`
+//! NODE/updater/                  root.json, trust/, store/, seed: as of a node, for the product `countersign`
 //! NODE/updater/current -> store/SHA256/tree/bin/countersign-updater     replaced by one rename: the commit point
 //! NODE/updater/attempt.json      a program that has not proved itself yet, and how often it was started
 //! NODE/updater/bad.json          programs that are never tried again

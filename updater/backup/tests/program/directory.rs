@@ -235,7 +235,7 @@ fn a_snapshot_that_was_damaged_on_this_disk_is_not_copied_and_the_others_are() {
     fs::write(&file, bytes).unwrap();
     let run = node.run(&["now"]);
     assert_eq!(run.code, 7, "{}", run.json);
-    assert!(run.error().contains("inner/file is not what its manifest says"), "{}", run.error());
+    assert!(run.error().contains("also is not what its manifest says"), "{}", run.error());
     let copies = &node.good(&["list"])["copies"];
     assert_eq!(copies.as_array().unwrap().len(), 1, "{copies}");
     assert_eq!((&copies[0]["snapshot"], node.waiting()), (&json!(1), 1));
@@ -292,7 +292,7 @@ fn a_snapshot_with_other_attributes_or_names_than_its_manifest_says_is_not_sent(
     let tree = node.home.snapshot(1).join("tree");
     let refused = |what: &str| {
         let run = node.run(&["now"]);
-        assert_eq!(run.code, 5, "{}", run.json);
+        assert_eq!(run.code, 7, "{}", run.json);
         assert!(run.error().contains(what), "{}", run.error());
         assert!(node.good(&["list"])["copies"].as_array().unwrap().is_empty());
     };
@@ -330,7 +330,7 @@ fn what_is_secret_stays_here_if_that_is_wanted_under_no_other_name_either() {
     node.secret(3, &["also"]);
     node.snapshot(3);
     let run = node.run(&["now"]);
-    assert_eq!(run.code, 5, "{}", run.json);
+    assert_eq!(run.code, 7, "{}", run.json);
     assert!(run.error().contains("inner/file is another name of a secret file"), "{}", run.error());
     assert_eq!(node.waiting(), 1);
 }

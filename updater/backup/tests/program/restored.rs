@@ -253,17 +253,53 @@ fn a_copy_without_secrets_is_restored_only_by_who_says_so_and_says_what_is_missi
     let node = install(&repository, "1.0.0", &disk.lines());
     let run = node.run(&["restore"]);
     assert_eq!(run.code, 1, "{}", run.json);
-    assert!(run.error().contains("inner/private, private"), "{}", run.error());
+    assert!(run.error().contains("private, inner/private"), "{}", run.error());
     assert!(run.json["hint"].as_str().unwrap().contains("--without-secrets"), "{}", run.json);
     assert_eq!(current(&node).number, 1);
     assert!(!node.home.state(2).exists() && !node.home.snapshot(2).exists());
 
     let restored = node.good(&["restore", "--without-secrets"]);
-    assert_eq!(restored["missing"], json!(["inner/private", "private"]));
+    assert_eq!(restored["missing"], json!(["private", "inner/private"]));
     let mut wanted = files(&first.home.state(1));
     for secret in ["private", "inner/private"] {
         wanted.remove(std::path::Path::new(secret)).unwrap();
     }
     assert_eq!(files(&node.home.state(2)), wanted);
     assert_eq!(current(&node).state, 2);
+}
+
+#[test]
+fn what_the_data_holds_of_older_schemas_is_not_forgotten() {
+    let disk = Disk::new();
+    let mut repository = Repository::new();
+    let mut publish = |version: &str, reads: &[u32]| {
+        let migrate = ["bin/migrate", "{state}", "{from}", "{to}", "values"];
+        let area = json!({ "schema": 2, "reads": reads, "migrate": migrate });
+        let node = json!({ "command": ["bin/node", "{state}"], "areas": { "values": area } });
+        let files = [("bin/node*", version), ("bin/migrate*", MIGRATE)];
+        repository.add(version, &files, json!({ "node": node }));
+    };
+    publish("1.0.0", &[1]);
+    publish("2.0.0", &[]);
+    repository.publish(2);
+    let first = install(&repository, "1.0.0", &disk.lines());
+    first.fill();
+    // As an update leaves it that had nothing to migrate, because what it came to reads the older schema.
+    let held = BTreeMap::from([("values".parse().unwrap(), [1].into())]);
+    Generation { number: 2, held: held.clone(), ..current(&first) }.write(&first.home).unwrap();
+    switch_to(&first.home, 2).unwrap();
+    snapshot::complete(&first.home, 2, 1, 0, None, None).unwrap();
+    first.good(&["init"]);
+    first.good(&["now"]);
+
+    let node = install(&repository, "2.0.0", &disk.lines());
+    node.good(&["restore"]);
+    assert_eq!((current(&node).version.to_string(), current(&node).held), ("1.0.0".into(), held));
+
+    let skips = format!("{}\n[policy]\nskip = [\"1.0.0\"]\n", disk.lines());
+    let node = install(&repository, "2.0.0", &skips);
+    let migrated = &node.good(&["restore"])["migrated"];
+    assert_eq!(*migrated, json!([{ "area": "values", "from": 1, "to": 2 }]));
+    assert!(current(&node).held.is_empty());
+    assert_eq!(fs::read(node.home.state(2).join("migrated-values")).unwrap(), b"1->2\n");
 }

@@ -108,8 +108,9 @@ fn open(place: &Path) -> io::Result<File> {
     })
 }
 
-/// Owner, mode, attributes, time: in this order, because each undoes some of what comes later. Returns the attributes'
-/// digest.
+/// Owner, attributes, mode, time: in this order, because each undoes some of what comes later. `user.*` takes the right to
+/// write, which a read-only file gives its owner only now; a mode leaves an access list as it is whose mask it already
+/// was. Returns the attributes' digest.
 fn dress(
     source: &File,
     copy: &File,
@@ -119,8 +120,12 @@ fn dress(
     if (now.uid(), now.gid()) != (meta.uid(), meta.gid()) {
         fchown(copy, Some(meta.uid()), Some(meta.gid()))?;
     }
-    copy.set_permissions(Permissions::from_mode(meta.mode() & 0o7777))?;
+    let mode = meta.mode() & 0o7777;
+    copy.set_permissions(Permissions::from_mode(mode | 0o200))?;
     let attributes = attributes::copy(source, copy)?;
+    if mode & 0o200 == 0 {
+        copy.set_permissions(Permissions::from_mode(mode))?;
+    }
     copy.set_modified(meta.modified()?)?;
     Ok(attributes)
 }

@@ -115,6 +115,7 @@ fn is_local(error: &BackupError) -> bool {
     matches!(
         error,
         BackupError::Source { .. }
+            | BackupError::SecretElsewhere { .. }
             | BackupError::State(_)
             | BackupError::Generation(_)
             | BackupError::Disk(_)

@@ -128,6 +128,10 @@ fn meaning(error: &BackupError) -> (Exit, &'static str) {
         BackupError::Source { .. } => {
             (Exit::Host, "the state itself is not touched; the next snapshot is copied anew")
         }
+        BackupError::SecretElsewhere { .. } => (
+            Exit::Host,
+            "remove that name, or let the release call it secret too, or say backup.secrets = true",
+        ),
         BackupError::Empty(_) => (
             Exit::Verdict,
             "nothing was changed. Is it the right store? If it is empty indeed: restore --allow-empty",
