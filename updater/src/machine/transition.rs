@@ -134,7 +134,8 @@ fn recalled(back: &Back, fence: u64, reason: &str, current: &Current) -> Swap {
         ahead: true,
         snapshot: None,
         areas: left.areas.clone(),
-        overlap: false,
+        // What could run beside the old version when it came can do so when it goes.
+        overlap: left.candidate.overlap && left.areas.is_empty(),
         to: Some(current.generation),
         undo: Some(condemned(reason, Blame::Release)),
     }
