@@ -67,6 +67,9 @@ fn a_node_updates_itself_from_another_node_alone_when_the_publisher_is_gone() {
     a.publish("3.0.0", 1, "");
     assert_eq!(a.program(&["run", "--until-idle", "--poll", "50ms"]), 0);
     a.hide_repository();
+    // A mirror does not look at its disk for every request.
+    let newest = std::fs::read(a.home.trust().join("timestamp.json")).unwrap();
+    until(|| page(address, "/metadata/timestamp.json").as_bytes() == newest);
     let updated = run(&["run", "--until-idle", "--poll", "50ms", b_path]);
     assert!(updated.status.success(), "{}", String::from_utf8_lossy(&updated.stderr));
     assert_eq!(Generation::current(&b).unwrap().unwrap().version.to_string(), "3.0.0");
