@@ -14,6 +14,7 @@ use fuser::{
     Request, WriteFlags,
 };
 
+use crate::clients::until;
 use crate::disk::{Image, Op};
 
 /// Bytes: the smallest that xfs takes. Only what is written takes memory.
@@ -152,8 +153,10 @@ impl Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         must(Command::new("umount").arg(&self.at));
+        // The loop device lets go of its file a moment after the file system above it is gone.
+        until(|| Command::new("umount").arg(&self.below).output().unwrap().status.success());
         if let Some(session) = self.session.take() {
-            session.umount_and_join().unwrap();
+            session.join().unwrap();
         }
         assert!(std::fs::read_dir(&self.below).is_ok(), "the mount point is left");
     }
