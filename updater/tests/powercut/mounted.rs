@@ -141,7 +141,17 @@ impl Mounted {
         if format {
             must(Command::new(format!("mkfs.{kind}")).args(quietly).arg(&disk));
         }
-        must(Command::new("mount").args(["-o", options]).arg(&disk).arg(&at));
+        let mount = || {
+            let mut mount = Command::new("mount");
+            mount.args(["-o", options]).arg(&disk).arg(&at);
+            mount
+        };
+        if !mount().output().unwrap().status.success() {
+            // A write that is torn inside a block of its own journal may need what any machine does when it starts.
+            let checked = Command::new("e2fsck").arg("-fy").arg(&disk).output().unwrap();
+            assert!(checked.status.code().is_some_and(|code| code < 4), "{checked:?}");
+            must(&mut mount());
+        }
         Self { at, below, session: Some(session) }
     }
 
