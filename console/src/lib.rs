@@ -4,12 +4,14 @@
 //! [`Result<Exit, Failure>`](Failure), and what they print goes through [`Out`].
 
 mod failure;
+mod harden;
 mod out;
 mod printable;
 mod program;
 mod progress;
 
 pub use failure::{Exit, Failure, Hint};
+pub use harden::harden;
 pub use out::Out;
 pub use printable::printable;
 pub use program::{Extras, Output, run};

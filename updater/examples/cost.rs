@@ -10,7 +10,6 @@
 #[path = "../src/fixture/mod.rs"]
 mod fixture;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
@@ -104,14 +103,7 @@ fn update(node: &Path, root: &str, url: &str, version: &str) {
     let began = Instant::now();
     let refreshed = trust_store::refresh(&home, &config, Timestamp::now()).unwrap();
     let version = version.parse().unwrap();
-    let facts = Facts {
-        running: None,
-        known_bad: &BTreeMap::new(),
-        reproduced: &refreshed.reproduced,
-        ages: &BTreeMap::new(),
-        held: &BTreeMap::new(),
-        only: Some(&version),
-    };
+    let facts = Facts::of_new(&refreshed.reproduced, Some(&version));
     let approved = policy::choose(&config, &refreshed.releases, facts).approved.unwrap();
     let verified = began.elapsed();
     let mut bytes = 0;

@@ -32,6 +32,19 @@ pub struct Facts<'a> {
     pub only: Option<&'a Version>,
 }
 
+/// Nothing was tried, seen or held yet.
+static NO_REASONS: BTreeMap<Sha256, String> = BTreeMap::new();
+static NO_AGES: BTreeMap<Sha256, Duration> = BTreeMap::new();
+static NONE_HELD: BTreeMap<Version, String> = BTreeMap::new();
+
+impl<'a> Facts<'a> {
+    /// Of a node on which nothing runs and that has seen nothing before.
+    pub fn of_new(reproduced: &'a BTreeMap<Sha256, Reproduced>, only: Option<&'a Version>) -> Self {
+        let (known_bad, ages, held) = (&NO_REASONS, &NO_AGES, &NONE_HELD);
+        Self { running: None, known_bad, reproduced, ages, held, only }
+    }
+}
+
 /// A release that this node takes: verified, and approved by the operator's policy.
 ///
 /// Its birthplaces are [`choose`] and [`approve`]. It cannot be made elsewhere:

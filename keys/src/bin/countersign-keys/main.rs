@@ -3,12 +3,11 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use countersign_console::{Exit, Extras, Out, Output, run};
+use countersign_console::{Exit, Extras, Out, Output, harden, run};
 
 mod attest;
 mod export_message;
 mod generate;
-mod harden;
 mod import;
 mod import_signature;
 mod input;
@@ -67,7 +66,7 @@ fn main() -> ExitCode {
     run(
         |program: &Program| program.output,
         |program| {
-            harden::process()?;
+            harden()?;
             let out = Out::new(program.output);
             match program.verb {
                 Verb::Generate(args) => args.run(out),

@@ -1,9 +1,6 @@
 //! Which release runs on a restored state: the one that wrote it, verified and staged here again; where the repository
 //! has withdrawn that, the newer one that is installed, if it brings the migrations.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use countersign_metadata::Area;
 use countersign_updater::epochs::{self, Crossing};
 use countersign_updater::generation::Generation;
@@ -35,18 +32,8 @@ pub(super) fn find(
         return staged.map(|staged| Release::Saved(Box::new(staged))).ok_or_else(gone);
     }
     let refreshed = trust_store::refresh(home, config, Timestamp::now())?;
-    let facts = Facts {
-        running: None,
-        known_bad: &BTreeMap::new(),
-        reproduced: &refreshed.reproduced,
-        ages: &BTreeMap::new(),
-        held: &BTreeMap::new(),
-        only: Some(&saved.version),
-    };
-    // This node ran it before, also where a new machine sees it for the first time.
-    let mut known = config.clone();
-    known.policy.min_age = Duration::ZERO;
-    let Choice { approved, decisions, .. } = policy::choose(&known, &refreshed.releases, facts);
+    let facts = Facts::of_new(&refreshed.reproduced, Some(&saved.version));
+    let Choice { approved, decisions, .. } = policy::choose(config, &refreshed.releases, facts);
     if let Some(approved) = approved {
         if approved.release().artifact.sha256 != saved.binary {
             return Err(none(

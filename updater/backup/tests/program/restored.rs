@@ -37,14 +37,7 @@ fn install(repository: &Repository, version: &str, lines: &str) -> Node {
     let now = Timestamp::now();
     let refreshed = trust_store::refresh(&node.home, &config, now).unwrap();
     let version = version.parse().unwrap();
-    let facts = Facts {
-        running: None,
-        known_bad: &BTreeMap::new(),
-        reproduced: &refreshed.reproduced,
-        ages: &BTreeMap::new(),
-        held: &BTreeMap::new(),
-        only: Some(&version),
-    };
+    let facts = Facts::of_new(&refreshed.reproduced, Some(&version));
     let plain = Config { policy: policy_without_skips(&config), ..config.clone() };
     let approved = policy::choose(&plain, &refreshed.releases, facts).approved.unwrap();
     let fetched = fetch::fetch(&node.home, &config, approved, &mut |_| {}).unwrap();
@@ -113,14 +106,7 @@ fn an_empty_node_gets_the_state_at_its_schema_and_the_version_that_wrote_it() {
     // The updater takes it from there: the newer version is a release like any other.
     let config = Config::load(&node.home).unwrap();
     let refreshed = trust_store::refresh(&node.home, &config, Timestamp::now()).unwrap();
-    let facts = Facts {
-        running: Some(&now),
-        known_bad: &BTreeMap::new(),
-        reproduced: &refreshed.reproduced,
-        ages: &BTreeMap::new(),
-        held: &BTreeMap::new(),
-        only: None,
-    };
+    let facts = Facts { running: Some(&now), ..Facts::of_new(&refreshed.reproduced, None) };
     let approved = policy::choose(&config, &refreshed.releases, facts).approved.unwrap();
     assert_eq!(approved.release().version.to_string(), "2.0.0");
 

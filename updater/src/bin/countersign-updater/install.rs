@@ -88,14 +88,7 @@ impl Args {
         let refreshed =
             trust_store::refresh(&home, &config, now).map_err(|error| tell::trust(&error))?;
         drop(spinner);
-        let facts = Facts {
-            running: None,
-            known_bad: &BTreeMap::new(),
-            reproduced: &refreshed.reproduced,
-            ages: &BTreeMap::new(),
-            held: &BTreeMap::new(),
-            only: self.version.as_ref(),
-        };
+        let facts = Facts::of_new(&refreshed.reproduced, self.version.as_ref());
         let choice = policy::choose(&config, &refreshed.releases, facts);
         let approved = approved(choice, &self.product)?;
         let spec = approved.release().node.clone();

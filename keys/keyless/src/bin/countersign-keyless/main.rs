@@ -3,9 +3,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use countersign_console::{Exit, Extras, Out, Output, run};
+use countersign_console::{Exit, Extras, Out, Output, harden, run};
 
-mod harden;
 mod log;
 mod output;
 mod sign;
@@ -50,7 +49,7 @@ fn main() -> ExitCode {
     run(
         |program: &Program| program.output,
         |program| {
-            harden::process()?;
+            harden()?;
             let out = Out::new(program.output);
             match program.verb {
                 Verb::Sign(args) => args.run(out),

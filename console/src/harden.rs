@@ -1,11 +1,15 @@
-//! No secret leaves through a core file or a debugger of the same user.
+//! Programs that hold secrets: none leaves through a core file or a debugger of the same user.
 
-use countersign_console::{Exit, Failure, Hint};
 use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, setrlimit};
 
+use crate::failure::{Exit, Failure, Hint};
+
 /// Switches core files and attaching off for this process, before any secret is read.
-pub(crate) fn process() -> Result<(), Failure> {
+///
+/// # Errors
+/// The kernel refuses.
+pub fn harden() -> Result<(), Failure> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0).or_fail(Exit::Host, "cannot switch core files off")?;
     set_dumpable(false).or_fail(Exit::Host, "cannot protect this process from being read")
 }
