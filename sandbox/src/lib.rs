@@ -51,7 +51,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub use attempt::{Attempt, Protocol};
 pub use capability::{Capability, capabilities};
 pub use error::Error;
-pub use options::{Clock, Identity, Limits, Machine, Mount, Network};
+pub use options::{Clock, Identity, Limits, Machine, Mask, Mount, Network, Random};
 pub use running::{Ended, Exit, Readiness, Running, Usage};
 pub use spec::Sandbox;
 

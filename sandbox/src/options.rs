@@ -89,7 +89,8 @@ impl Default for Identity {
 }
 
 /// Which machine the payload believes to run on. Machine id, boot id, memory size, uptime, load and
-/// kernel version in `/proc` and `/etc` are always made up. `uname` and `sysinfo` still tell the truth.
+/// kernel version in `/proc` and `/etc` are always made up; system calls that tell them are answered as well
+/// where there is a [`Mask`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     /// How many processors `sysconf`, `/sys`, `/proc` and the affinity mask show; `None`: as many as the
@@ -99,11 +100,84 @@ pub struct Machine {
     pub clock: Clock,
     /// Whether addresses are randomised.
     pub aslr: bool,
+    /// What `uname`, `sysinfo` and `statfs` show; `None`: the truth.
+    pub mask: Option<Mask>,
+    /// Where random bytes come from.
+    pub random: Random,
+    /// Endings of command line words that are told of in [`Ended::seen`](crate::Ended::seen), such as
+    /// `-march=native`.
+    pub watch: Vec<String>,
+    /// Seeds pauses and priorities that disturb the order in which processes and threads begin, to bring races
+    /// out. The order is not repeated by the same seed: the machine has a say in it.
+    pub jitter: Option<u64>,
+}
+
+impl Machine {
+    /// Whether the payload's processes are attended by a tracer.
+    pub(crate) fn is_attended(&self) -> bool {
+        self.clock != Clock::Real
+            || self.mask.is_some()
+            || self.random != Random::Real
+            || !self.watch.is_empty()
+            || self.jitter.is_some()
+    }
+}
+
+/// What a payload is told of the kernel and the hardware, by system calls and in `/proc` alike.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mask {
+    /// The kernel's release (`uname -r`).
+    pub kernel_release: String,
+    /// The kernel's version (`uname -v`).
+    pub kernel_version: String,
+    /// The machine id, and the end of the boot id.
+    pub machine_id: u64,
+    /// Bytes of memory; half of it seems to be free.
+    pub memory: u64,
+    /// Bytes of every disk, of which half seem to be free. What a disk is formatted with is not told either.
+    pub disk: u64,
+}
+
+impl Default for Mask {
+    fn default() -> Self {
+        Self {
+            kernel_release: "6.1.0-countersign".to_owned(),
+            kernel_version: "#1 SMP".to_owned(),
+            machine_id: 1,
+            memory: 4 << 30,
+            disk: 64 << 30,
+        }
+    }
+}
+
+/// Where random bytes come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Random {
+    /// The kernel.
+    Real,
+    /// A stream that this number decides, for each process by its place in the tree and its command line:
+    /// **no secret can be made of it**. It answers `getrandom`, the bytes that a program gets at its start, and
+    /// `/dev/random` and `/dev/urandom`, which are files of [`Random::DEVICE_BYTES`] bytes then. Instructions of
+    /// the processor (`RDRAND`, `RDTSC`) are not reached.
+    Held(u64),
+}
+
+impl Random {
+    /// How long held `/dev/random` and `/dev/urandom` are, in bytes.
+    pub const DEVICE_BYTES: usize = 4 << 20;
 }
 
 impl Default for Machine {
     fn default() -> Self {
-        Self { cpus: None, clock: Clock::Real, aslr: true }
+        Self {
+            cpus: None,
+            clock: Clock::Real,
+            aslr: true,
+            mask: None,
+            random: Random::Real,
+            watch: Vec::new(),
+            jitter: None,
+        }
     }
 }
 

@@ -66,6 +66,8 @@ pub struct Ended {
     pub usage: Usage,
     /// Whether output beyond the limit was dropped.
     pub output_truncated: bool,
+    /// The first command lines with a word that [`Machine::watch`](crate::Machine::watch) looks for, shortened.
+    pub seen: Vec<String>,
 }
 
 /// What a payload and all of its processes used up.
@@ -198,8 +200,9 @@ impl Running {
         if let Some(failure) = handed_back {
             return Err(failure.into());
         }
-        let Report { exit, left_running, attempts, unaccounted, usage, output_truncated } = report;
-        Ok(Ended { exit, left_running, attempts, unaccounted, usage, output_truncated })
+        let Report { exit, left_running, attempts, unaccounted, usage, output_truncated, seen } =
+            report;
+        Ok(Ended { exit, left_running, attempts, unaccounted, usage, output_truncated, seen })
     }
 
     fn link(&mut self) -> &mut Link {

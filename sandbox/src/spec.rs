@@ -71,6 +71,13 @@ impl Plan {
         if self.machine.cpus == Some(0) {
             return Err("a machine without processors".to_owned());
         }
+        if let Some(mask) = &self.machine.mask {
+            let texts = [&mask.kernel_release, &mask.kernel_version];
+            if let Some(text) = texts.into_iter().find(|t| t.len() > 64 || t.contains(['\n', '\0']))
+            {
+                return Err(format!("{text:?} is no name of a kernel"));
+            }
+        }
         let names = [&self.identity.user, &self.identity.hostname, &self.identity.domain];
         if let Some(name) =
             names.into_iter().find(|name| name.contains([':', '\n', '\0', ' ', '/']))

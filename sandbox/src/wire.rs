@@ -79,6 +79,7 @@ pub(crate) struct Report {
     pub(crate) unaccounted: u64,
     pub(crate) usage: Usage,
     pub(crate) output_truncated: bool,
+    pub(crate) seen: Vec<String>,
 }
 
 /// Writes one frame.

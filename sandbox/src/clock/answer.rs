@@ -28,9 +28,6 @@ pub(super) fn result(call: &Call, wall: &Wall) -> io::Result<Option<i64>> {
             }
         }
         libc::SYS_adjtimex | libc::SYS_clock_adjtime => error(Errno::EPERM),
-        // Stopped only if the child is to be untraced.
-        libc::SYS_clone => error(Errno::EPERM),
-        libc::SYS_clone3 => error(Errno::ENOSYS),
         _ => return Ok(None),
     }))
 }
@@ -51,15 +48,19 @@ fn day(call: &Call, wall: &Wall) -> io::Result<i64> {
 }
 
 /// Writes a result where an argument points; `Some` is the error that the call returns instead.
-fn give<const N: usize>(call: &Call, argument: usize, bytes: [u8; N]) -> io::Result<Option<i64>> {
-    match memory::write(call.pid(), call.argument(argument), &bytes) {
+pub(super) fn give(
+    call: &Call,
+    argument: usize,
+    bytes: impl AsRef<[u8]>,
+) -> io::Result<Option<i64>> {
+    match memory::write(call.pid(), call.argument(argument), bytes.as_ref()) {
         Ok(()) => Ok(None),
         Err(refused) if is(&refused, Errno::EFAULT) => Ok(Some(error(Errno::EFAULT))),
         Err(refused) => Err(refused),
     }
 }
 
-fn error(error: Errno) -> i64 {
+pub(super) fn error(error: Errno) -> i64 {
     -(error as i64)
 }
 

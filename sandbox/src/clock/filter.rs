@@ -1,4 +1,5 @@
-//! Which system calls stop for the tracer: those that read the wall clock or wait for a time of it.
+//! Which system calls stop for the tracer: those that read the wall clock or wait for a time of it, and the few
+//! that tell of the machine or give random bytes.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,20 +14,47 @@ use seccompiler::{
 };
 
 use super::wall::CLOCKS;
+use crate::options::{Clock, Machine, Random};
 
 /// `futex_wait` of Linux 6.7, one number on all architectures; not in `libc` yet.
 pub(super) const SYS_FUTEX_WAIT: i64 = 455;
 
 /// Installs the filter for the calling process and all that it will start.
-pub(super) fn install() -> io::Result<()> {
-    let program = program().map_err(io::Error::other)?;
+pub(super) fn install(machine: &Machine) -> io::Result<()> {
+    let program = program(machine).map_err(io::Error::other)?;
     // Sets no_new_privs first: without it, only a privileged process may install a filter.
     seccompiler::apply_filter(&program).map_err(io::Error::other)
 }
 
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+fn program(machine: &Machine) -> Result<BpfProgram, BackendError> {
+    let mut rules: Rules = BTreeMap::from([
+        // A child that asks not to be traced would be answered by nobody, and see the vDSO at its
+        // next execve. clone3 hides its flags in memory, where a filter cannot look.
+        (libc::SYS_clone, vec![rule([has(0, libc::CLONE_UNTRACED as u64)])?]),
+        (libc::SYS_clone3, vec![]),
+    ]);
+    if machine.clock != Clock::Real {
+        rules.extend(of_clock()?);
+    }
+    if machine.mask.is_some() {
+        let calls = [libc::SYS_uname, libc::SYS_sysinfo, libc::SYS_statfs, libc::SYS_fstatfs];
+        rules.extend(calls.map(|call| (call, vec![])));
+        #[cfg(target_arch = "x86_64")]
+        rules.insert(libc::SYS_ustat, vec![]);
+    }
+    if machine.random != Random::Real {
+        rules.insert(libc::SYS_getrandom, vec![]);
+    }
+    let stop = SeccompAction::Trace(0);
+    let here = std::env::consts::ARCH.try_into()?;
+    SeccompFilter::new(rules, SeccompAction::Allow, stop, here)?.try_into()
+}
+
 /// Arguments decide in the filter wherever they can, so that the many waits on the monotonic clock
 /// or without a time-out cost nothing.
-fn program() -> Result<BpfProgram, BackendError> {
+fn of_clock() -> Result<Rules, BackendError> {
     // Only the low 32 bits of an int argument are defined; the kernel ignores the others.
     let mut reads = Vec::new();
     let mut sleeps = Vec::new();
@@ -45,7 +73,7 @@ fn program() -> Result<BpfProgram, BackendError> {
     }
     let lock = masked(1, FUTEX_CMD_MASK as u32, FUTEX_LOCK_PI as u64);
     futexes.push(rule([lock, given(3)])?);
-    let rules = BTreeMap::from([
+    Ok(BTreeMap::from([
         (libc::SYS_clock_gettime, reads),
         (libc::SYS_gettimeofday, vec![]),
         #[cfg(target_arch = "x86_64")]
@@ -60,14 +88,7 @@ fn program() -> Result<BpfProgram, BackendError> {
         (libc::SYS_mq_timedreceive, vec![rule([given(4)])?]),
         (libc::SYS_timerfd_settime, vec![rule([has(1, libc::TFD_TIMER_ABSTIME as u64)])?]),
         (libc::SYS_timer_settime, vec![rule([has(1, libc::TIMER_ABSTIME as u64)])?]),
-        // A child that asks not to be traced would be answered by nobody, and see the vDSO at its
-        // next execve. clone3 hides its flags in memory, where a filter cannot look.
-        (libc::SYS_clone, vec![rule([has(0, libc::CLONE_UNTRACED as u64)])?]),
-        (libc::SYS_clone3, vec![]),
-    ]);
-    let stop = SeccompAction::Trace(0);
-    let here = std::env::consts::ARCH.try_into()?;
-    SeccompFilter::new(rules, SeccompAction::Allow, stop, here)?.try_into()
+    ]))
 }
 
 type Condition = Result<SeccompCondition, BackendError>;

@@ -1,4 +1,4 @@
-//! Another wall clock for a whole process tree, statically linked programs included.
+//! Another wall clock, machine and randomness for a whole process tree, statically linked programs included.
 //!
 //! Why a tracer? A time namespace does not move `CLOCK_REALTIME`, and `LD_PRELOAD` reaches neither
 //! static programs nor Go. Here every process of the tree is traced: at each `execve` the vDSO,
@@ -46,13 +46,23 @@
 //!   answered only if the caller holds `CAP_SYS_PTRACE` over its user namespace; else [`attend`]
 //!   fails rather than show it the real time.
 //!
+//! # What else is answered
+//!
+//! - `uname`, `sysinfo`, `statfs` and `fstatfs` by a [`Mask`](crate::Mask) ([`machine`]).
+//! - `getrandom`, and the random bytes that a program starts with, by a held stream ([`random`]).
+//! - Nothing: command lines are only looked at ([`commands`]), and starts delayed ([`jitter`]).
+//!
 //! A reading costs some 50 µs instead of 0.1, an `execve` and a `fork` some 0.1 ms more; compilers
 //! read the clock rarely, so that a build takes about one percent longer.
 
 mod answer;
+mod commands;
 mod deadline;
 mod filter;
+mod jitter;
+mod machine;
 mod memory;
+mod random;
 mod registers;
 mod timers;
 mod tracer;
@@ -66,7 +76,8 @@ use nix::sys::prctl;
 use nix::sys::signal::{Signal, raise};
 use nix::unistd::Pid;
 
-use crate::Clock;
+use crate::options::Machine;
+pub(crate) use random::Stream;
 
 /// How the payload ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,13 +92,13 @@ pub(crate) enum Ended {
 /// before the strict filter. The caller must have one thread.
 ///
 /// Stops the process with `SIGSTOP` until [`attend`] has seized and continued it, then installs
-/// the filter, setting `no_new_privs`. Does nothing for [`Clock::Real`].
+/// the filter, setting `no_new_privs`. Does nothing where all is to be as it is.
 ///
 /// # Errors
 ///
 /// What the kernel says to `prctl` or `seccomp`. The clock is then not changed: do not go on.
-pub(crate) fn arm(clock: Clock) -> io::Result<()> {
-    if matches!(clock, Clock::Real) {
+pub(crate) fn arm(machine: &Machine) -> io::Result<()> {
+    if !machine.is_attended() {
         return Ok(());
     }
     // This is still a copy of init, which hides from tracers. Nothing that could look into it runs in
@@ -96,12 +107,13 @@ pub(crate) fn arm(clock: Clock) -> io::Result<()> {
     // Why not PTRACE_TRACEME? Only a seized tracee can stay stopped by SIGSTOP or SIGTSTP, and only
     // there is a stop of ours never taken for a signal of the payload.
     raise(Signal::SIGSTOP)?;
-    filter::install()
+    filter::install(machine)
 }
 
-/// Shows `clock` to `payload` and all its descendants, and reaps them, until the payload ends.
+/// Shows `machine` to `payload` and all its descendants, and reaps them, until the payload ends. Also returns
+/// the command lines that were watched for.
 ///
-/// Runs on the thread that forked `payload`, which calls [`arm`] with the same clock. Where the two
+/// Runs on the thread that forked `payload`, which calls [`arm`] with the same machine. Where the two
 /// are different users, the caller needs `CAP_SYS_PTRACE` in the payload's user namespace; timers
 /// need its `/proc`. Every child of the caller is reaped. Descendants that outlive the payload stay
 /// traced, hence stopped sooner or later: the caller ends their pid namespace. They are killed if
@@ -111,10 +123,11 @@ pub(crate) fn arm(clock: Clock) -> io::Result<()> {
 ///
 /// What the kernel says to `ptrace` or `wait`. The payload may then have seen the real clock: end
 /// the namespace and believe nothing that it made.
-pub(crate) fn attend(payload: Pid, clock: Clock) -> io::Result<Ended> {
-    match wall::Wall::start(clock)? {
-        Some(wall) => tracer::attend(payload, wall),
-        None => tracer::reap(payload),
+pub(crate) fn attend(payload: Pid, machine: &Machine) -> io::Result<(Ended, Vec<String>)> {
+    if machine.is_attended() {
+        tracer::attend(payload, machine)
+    } else {
+        Ok((tracer::reap(payload)?, Vec::new()))
     }
 }
 

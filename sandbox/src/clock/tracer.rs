@@ -9,10 +9,15 @@ use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::commands::Watch;
 use super::deadline::Borrowed;
+use super::jitter::Jitter;
+use super::machine::{Disk, Shown};
+use super::random::Held;
 use super::registers::Call;
 use super::wall::Wall;
 use super::{Ended, answer, deadline, is, vdso};
+use crate::options::{Machine, Random};
 
 /// How a stop at a system call differs from a `SIGTRAP`, thanks to `PTRACE_O_TRACESYSGOOD`.
 const SYSTEM_CALL: c_int = libc::SIGTRAP | 0x80;
@@ -30,10 +35,10 @@ pub(super) fn reap(payload: Pid) -> io::Result<Ended> {
 }
 
 /// Seizes the payload, which stops itself, and attends to the tree until the payload ends.
-pub(super) fn attend(payload: Pid, wall: Wall) -> io::Result<Ended> {
+pub(super) fn attend(payload: Pid, machine: &Machine) -> io::Result<(Ended, Vec<String>)> {
     let (_, status) = wait(Some(payload), libc::WUNTRACED)?;
     if let Some(ended) = ended(status) {
-        return Ok(ended);
+        return Ok((ended, Vec::new()));
     }
     let options = Options::PTRACE_O_EXITKILL
         | Options::PTRACE_O_TRACESYSGOOD
@@ -45,14 +50,22 @@ pub(super) fn attend(payload: Pid, wall: Wall) -> io::Result<Ended> {
     ptrace::seize(payload, options)?;
     kill(payload, Signal::SIGCONT)?;
 
-    let mut tracer = Tracer { wall, borrowed: HashMap::new() };
+    let mut tracer = Tracer {
+        wall: Wall::start(machine.clock)?,
+        shown: machine.mask.clone().map(Shown::new).transpose()?,
+        held: match machine.random {
+            Random::Real => None,
+            Random::Held(seed) => Some(Held::new(seed)),
+        },
+        jitter: machine.jitter.map(Jitter::new),
+        watch: Watch::new(machine.watch.clone()),
+        pending: HashMap::new(),
+    };
     loop {
         let (pid, status) = wait(None, 0)?;
         match ended(status) {
-            Some(ended) if pid == payload => return Ok(ended),
-            Some(_) => {
-                tracer.borrowed.remove(&pid);
-            }
+            Some(ended) if pid == payload => return Ok((ended, tracer.watch.seen)),
+            Some(_) => tracer.gone(pid),
             None => match tracer.stopped(pid, status) {
                 // Killed in the meantime; its end is reported by itself.
                 Err(error) if is(&error, Errno::ESRCH) => {}
@@ -63,19 +76,42 @@ pub(super) fn attend(payload: Pid, wall: Wall) -> io::Result<Ended> {
 }
 
 struct Tracer {
-    wall: Wall,
-    /// The threads that wait for a translated deadline.
-    borrowed: HashMap<Pid, Borrowed>,
+    wall: Option<Wall>,
+    shown: Option<Shown>,
+    held: Option<Held>,
+    jitter: Option<Jitter>,
+    watch: Watch,
+    /// The threads in a call with whose end there is something to do.
+    pending: HashMap<Pid, Pending>,
+}
+
+/// What is to be done when a call ends.
+enum Pending {
+    /// It waited for a translated deadline.
+    Deadline(Borrowed),
+    /// It was told of a disk.
+    Disk(Disk),
 }
 
 impl Tracer {
+    fn gone(&mut self, pid: Pid) {
+        self.pending.remove(&pid);
+        if let Some(held) = &mut self.held {
+            held.gone(pid);
+        }
+    }
+
     /// Does what a stop is for and lets the thread go on.
     fn stopped(&mut self, pid: Pid, status: c_int) -> io::Result<()> {
         let signal = libc::WSTOPSIG(status);
         match status >> 16 {
             0 if signal == SYSTEM_CALL => {
-                if let Some(borrowed) = self.borrowed.remove(&pid) {
-                    borrowed.give_back(&mut Call::read(pid)?)?;
+                match (self.pending.remove(&pid), &self.shown) {
+                    (Some(Pending::Deadline(borrowed)), _) => {
+                        borrowed.give_back(&mut Call::read(pid)?)?;
+                    }
+                    (Some(Pending::Disk(disk)), Some(shown)) => shown.rewrite(disk, pid)?,
+                    _ => {}
                 }
                 resume(libc::PTRACE_CONT, pid, 0)
             }
@@ -84,8 +120,8 @@ impl Tracer {
             libc::PTRACE_EVENT_SECCOMP => self.called(pid),
             libc::PTRACE_EVENT_EXEC => {
                 // Another thread of the process may have called execve and taken this number over.
-                self.borrowed.remove(&pid);
-                vdso::hide(pid, Call::read(pid)?.stack())?;
+                self.pending.remove(&pid);
+                self.executed(pid)?;
                 resume(libc::PTRACE_CONT, pid, 0)
             }
             // The whole process was stopped by job control and is to stay so until SIGCONT.
@@ -93,20 +129,75 @@ impl Tracer {
                 resume(libc::PTRACE_LISTEN, pid, 0)
             }
             // A new thread's first stop, or its parent's.
-            _ => resume(libc::PTRACE_CONT, pid, 0),
+            event => {
+                if let (libc::PTRACE_EVENT_STOP, Some(held)) = (event, &mut self.held) {
+                    held.born(pid);
+                }
+                if let Some(jitter) = &mut self.jitter {
+                    jitter.pause();
+                }
+                resume(libc::PTRACE_CONT, pid, 0)
+            }
         }
+    }
+
+    /// A program has taken a process over, and has not done anything yet.
+    fn executed(&mut self, pid: Pid) -> io::Result<()> {
+        let random = self.held.as_mut().map(|held| held.executed(pid));
+        if self.wall.is_some() || random.is_some() {
+            vdso::hide(pid, Call::read(pid)?.stack(), random.as_deref())?;
+        }
+        self.watch.look(pid);
+        if let Some(jitter) = &mut self.jitter {
+            jitter.reprioritise(pid);
+            jitter.pause();
+        }
+        Ok(())
     }
 
     /// A system call that the filter picked out.
     fn called(&mut self, pid: Pid) -> io::Result<()> {
         let mut call = Call::read(pid)?;
-        if let Some(value) = answer::result(&call, &self.wall)? {
+        if let Some(value) = self.answer(&call)? {
             call.skip(value)?;
-        } else if let Some(borrowed) = deadline::translate(&mut call, &self.wall)? {
-            self.borrowed.insert(pid, borrowed);
+        } else if let Some(pending) = self.pending(&mut call)? {
+            self.pending.insert(pid, pending);
             return resume(libc::PTRACE_SYSCALL, pid, 0);
         }
         resume(libc::PTRACE_CONT, pid, 0)
+    }
+
+    /// What the caller gets in place of the kernel's answer, if the kernel is not to be asked.
+    fn answer(&mut self, call: &Call) -> io::Result<Option<i64>> {
+        match call.number() {
+            // Stopped only if the child is to be untraced.
+            libc::SYS_clone => return Ok(Some(answer::error(Errno::EPERM))),
+            libc::SYS_clone3 => return Ok(Some(answer::error(Errno::ENOSYS))),
+            _ => {}
+        }
+        if let Some(wall) = &self.wall
+            && let Some(value) = answer::result(call, wall)?
+        {
+            return Ok(Some(value));
+        }
+        if let Some(shown) = &self.shown
+            && let Some(value) = shown.answer(call)?
+        {
+            return Ok(Some(value));
+        }
+        match &mut self.held {
+            Some(held) => held.answer(call),
+            None => Ok(None),
+        }
+    }
+
+    /// What is to be done when the kernel has carried the call out.
+    fn pending(&self, call: &mut Call) -> io::Result<Option<Pending>> {
+        if let Some(disk) = self.shown.as_ref().and_then(|shown| shown.disk(call)) {
+            return Ok(Some(Pending::Disk(disk)));
+        }
+        let Some(wall) = &self.wall else { return Ok(None) };
+        Ok(deadline::translate(call, wall)?.map(Pending::Deadline))
     }
 }
 
@@ -138,7 +229,7 @@ fn wait(pid: Option<Pid>, options: c_int) -> io::Result<(Pid, c_int)> {
 
 /// Names the process: it hid its memory from a tracer without privileges, most likely.
 fn refused(pid: Pid, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("the clock of process {pid} cannot be changed: {error}"))
+    io::Error::new(error.kind(), format!("process {pid} cannot be shown another machine: {error}"))
 }
 
 /// How the reported process ended; `None` if it only stopped.

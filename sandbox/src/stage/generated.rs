@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
+use crate::clock::Stream;
 use crate::net::NAME_SERVER;
-use crate::options::{Identity, Network};
+use crate::options::{Identity, Machine, Network, Random};
 use crate::spec::Plan;
 
 /// What memory the machine seems to have when the payload has no limit: 4 GiB.
@@ -43,19 +44,28 @@ pub(crate) fn etc(plan: &Plan) -> Vec<Generated> {
         ("hostname", format!("{hostname}\n")),
         ("resolv.conf", resolv),
         ("nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n".into()),
-        ("machine-id", machine_id()),
+        ("machine-id", machine_id(&plan.machine)),
     ]
 }
 
-/// The same machine id everywhere.
-pub(crate) fn machine_id() -> String {
-    "00000000000000000000000000000001\n".to_owned()
+/// The same machine id everywhere, unless another is asked for.
+pub(crate) fn machine_id(machine: &Machine) -> String {
+    format!("{:032x}\n", number(machine))
+}
+
+fn number(machine: &Machine) -> u64 {
+    machine.mask.as_ref().map_or(1, |mask| mask.machine_id)
 }
 
 /// Top-level files of `/proc` that are replaced. All others but the process directories and
 /// [`KEPT`] are empty.
-pub(crate) fn proc(cpus: usize, memory: Option<u64>) -> Vec<Generated> {
-    let kib = memory.unwrap_or(MEMORY) / 1024;
+pub(crate) fn proc(cpus: usize, memory: Option<u64>, machine: &Machine) -> Vec<Generated> {
+    let mask = machine.mask.as_ref();
+    let kib = mask.map(|mask| mask.memory).or(memory).unwrap_or(MEMORY) / 1024;
+    let version = match mask {
+        Some(mask) => format!("Linux version {} ({})\n", mask.kernel_release, mask.kernel_version),
+        None => "Linux version 0 (countersign) #1\n".to_owned(),
+    };
     let half = kib / 2;
     let mut cpuinfo = String::new();
     let mut stat = String::from("cpu  0 0 0 0 0 0 0 0 0 0\n");
@@ -76,16 +86,31 @@ pub(crate) fn proc(cpus: usize, memory: Option<u64>) -> Vec<Generated> {
         ),
         ("uptime", "1.00 1.00\n".to_owned()),
         ("loadavg", "0.00 0.00 0.00 1/1 1\n".to_owned()),
-        ("version", "Linux version 0 (countersign) #1\n".to_owned()),
+        ("version", version),
     ]
 }
 
 /// Top-level names of `/proc` that stay: they tell of the payload itself, or of nothing secret.
 pub(crate) const KEPT: [&str; 6] = ["self", "thread-self", "mounts", "net", "sys", "filesystems"];
 
-/// The boot id that everybody has.
-pub(crate) fn boot_id() -> String {
-    "00000000-0000-4000-8000-000000000001\n".to_owned()
+/// Files below `/proc/sys` that are replaced: the boot id that everybody has, and what else is asked for.
+pub(crate) fn sysctl(machine: &Machine) -> Vec<Generated> {
+    let boot_id = format!("00000000-0000-4000-8000-{:012x}\n", number(machine) & 0xffff_ffff_ffff);
+    let mut files = vec![("kernel/random/boot_id", boot_id)];
+    if let Some(mask) = &machine.mask {
+        files.push(("kernel/osrelease", format!("{}\n", mask.kernel_release)));
+        files.push(("kernel/version", format!("{}\n", mask.kernel_version)));
+    }
+    if let Random::Held(seed) = machine.random {
+        let end = Stream::new(seed).next() & 0xffff_ffff_ffff;
+        files.push(("kernel/random/uuid", format!("00000000-0000-4000-8000-{end:012x}\n")));
+    }
+    files
+}
+
+/// What held `/dev/random` and `/dev/urandom` give.
+pub(crate) fn random_bytes(seed: u64) -> Vec<u8> {
+    Stream::new(seed).bytes(Random::DEVICE_BYTES)
 }
 
 /// `/sys/devices/system/cpu/{online,present,possible}`.

@@ -27,7 +27,7 @@ use crate::capability::{CLOCK, EYE, NAMESPACES, SINKHOLE};
 use crate::clock;
 use crate::error::{Failure, Kind, Staged, Step};
 use crate::net::{self, Counters, Eye, Ledger, NameServer};
-use crate::options::{Clock, Network};
+use crate::options::Network;
 use crate::running::Exit;
 use crate::spec::Plan;
 use crate::sys::{self, Fork};
@@ -35,8 +35,10 @@ use crate::wire::{self, Event, Report, Word};
 
 /// CAP_KILL: the payload's processes may have another user id.
 const CAP_KILL: u64 = 1 << 5;
-/// CAP_SYS_PTRACE, to show them another time.
+/// CAP_SYS_PTRACE, to show them another time or machine.
 const CAP_SYS_PTRACE: u64 = 1 << 19;
+/// CAP_SYS_NICE, to disturb their priorities.
+const CAP_SYS_NICE: u64 = 1 << 23;
 
 /// Bounds of `/proc/sys/user` for the payload's user namespace. What a payload holds is counted for the
 /// caller outside too, and without these it could use up all that the caller may have. One control group
@@ -209,8 +211,10 @@ impl Init<'_> {
         };
         // What only the payload's process needed.
         drop((theirs, tree, std::mem::take(&mut self.membership)));
-        let tracing = self.plan.machine.clock != Clock::Real;
-        let keep = CAP_KILL | if tracing { CAP_SYS_PTRACE } else { 0 };
+        let machine = &self.plan.machine;
+        let tracing = if machine.is_attended() { CAP_SYS_PTRACE } else { 0 };
+        let nice = if machine.jitter.is_some() { CAP_SYS_NICE } else { 0 };
+        let keep = CAP_KILL | tracing | nice;
         sys::set_capabilities(keep).step("drop init's capabilities")?;
         nix::sys::prctl::set_no_new_privs().step("forbid new privileges")?;
 
@@ -242,12 +246,12 @@ impl Init<'_> {
         let start = Instant::now();
         ledger.start();
         control.release_payload()?;
-        let ended = clock::attend(payload, self.plan.machine.clock);
+        let ended = clock::attend(payload, machine);
         let wall = start.elapsed();
         control::kill_all();
         let killed = reap_all();
-        let ended = match ended {
-            Ok(ended) => ended,
+        let (ended, seen) = match ended {
+            Ok((ended, seen)) => (ended, seen),
             Err(error) => {
                 control.finish(None);
                 return Err(Failure::missing(CLOCK, error.to_string()));
@@ -275,7 +279,8 @@ impl Init<'_> {
         let attempts =
             if self.plan.network == Network::Sinkhole { ledger.attempts() } else { Vec::new() };
         let usage = usage(wall);
-        let report = Report { exit, left_running, attempts, unaccounted, usage, output_truncated };
+        let report =
+            Report { exit, left_running, attempts, unaccounted, usage, output_truncated, seen };
         control.finish(Some(&Event::Exited(exit)));
         Ok(report)
     }

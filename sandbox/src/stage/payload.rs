@@ -72,7 +72,7 @@ impl Payload<'_> {
         landlock::confine(self.tree)?;
         let command = Command::new(self.plan)?;
         sys::default_signals().step("reset the signals")?;
-        clock::arm(self.plan.machine.clock).needs(crate::capability::CLOCK)?;
+        clock::arm(&self.plan.machine).needs(crate::capability::CLOCK)?;
         sys::install_seccomp(&seccomp::filter()).needs(SECCOMP)?;
         command.execute()
     }

@@ -13,6 +13,7 @@ mod files;
 mod inside;
 mod life;
 mod limits;
+mod masks;
 mod network;
 mod seen;
 mod walls;
@@ -31,10 +32,8 @@ fn main() -> ExitCode {
         return inside::run(verb, rest);
     }
     let mut trials = Vec::new();
-    for (name, test) in [walls::ALL, files::ALL, seen::ALL, limits::ALL, network::ALL, life::ALL]
-        .into_iter()
-        .flatten()
-    {
+    let all = [walls::ALL, files::ALL, seen::ALL, masks::ALL, limits::ALL, network::ALL, life::ALL];
+    for (name, test) in all.into_iter().flatten() {
         trials.push(Trial::test(*name, || {
             test();
             Ok(())

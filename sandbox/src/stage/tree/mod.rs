@@ -25,7 +25,7 @@ use self::source::{Memory, NOEXEC, NOSUID, RDONLY, Ready, is_dir};
 use super::generated;
 use crate::capability::{MOUNTS, PROC};
 use crate::error::{Failure, Kind, Staged, Step};
-use crate::options::Mount;
+use crate::options::{Machine, Mount, Random};
 use crate::spec::Plan;
 use crate::sys::Detached;
 
@@ -57,8 +57,8 @@ pub(crate) fn enter(plan: &Plan, cpus: usize, owner: (u32, u32), private: bool) 
     let ground = Ground::new(content_bytes(plan).saturating_mul(2) + ROOT_BYTES)?;
     let mut builder = Builder { ground, owner, writable: Vec::new(), covered: 0 };
     builder.base(plan)?;
-    let devices = builder.devices(devices)?;
-    builder.proc(cpus, plan.limits.memory)?;
+    let devices = builder.devices(devices, plan.machine.random)?;
+    builder.proc(cpus, plan)?;
     builder.processors(cpus)?;
     for (mount, ready) in plan.mounts.iter().zip(sources) {
         let to = to(mount);
@@ -66,7 +66,7 @@ pub(crate) fn enter(plan: &Plan, cpus: usize, owner: (u32, u32), private: bool) 
             .add(to, ready)
             .map_err(|error| Failure::new(Kind::Mount, to.display().to_string(), &error))?;
     }
-    builder.mask_machine_id().step("mask the machine id")?;
+    builder.mask_machine_id(&plan.machine).step("mask the machine id")?;
     builder.ground.finish()?;
     Ok(Tree { writable: builder.writable, devices, sysctl })
 }
@@ -101,7 +101,11 @@ fn content_bytes(plan: &Plan) -> u64 {
         Mount::File { content, .. } => content.len() as u64,
         _ => 0,
     };
-    plan.mounts.iter().map(bytes).sum()
+    let devices = match plan.machine.random {
+        Random::Held(_) => Random::DEVICE_BYTES as u64 * 2,
+        Random::Real => 0,
+    };
+    plan.mounts.iter().map(bytes).sum::<u64>() + devices
 }
 
 /// The tree while it grows.
@@ -136,7 +140,7 @@ impl Builder {
         Ok(())
     }
 
-    fn devices(&mut self, devices: Vec<Detached>) -> Staged<Vec<OwnedFd>> {
+    fn devices(&mut self, devices: Vec<Detached>, random: Random) -> Staged<Vec<OwnedFd>> {
         for (name, target) in [
             ("/dev/fd", "/proc/self/fd"),
             ("/dev/stdin", "/proc/self/fd/0"),
@@ -145,15 +149,22 @@ impl Builder {
         ] {
             self.ground.link(Path::new(name), Path::new(target)).step("link a name of /dev")?;
         }
-        let named = source::DEVICES.iter().zip(devices);
-        named
-            .map(|(name, device)| self.ground.attach(device, &Path::new("/dev").join(name)))
-            .collect::<Result<_, _>>()
-            .step("mount a device")
+        let mut mounted = Vec::new();
+        for (name, device) in source::DEVICES.iter().zip(devices) {
+            let path = Path::new("/dev").join(name);
+            match random {
+                Random::Held(seed) if name.ends_with("random") => {
+                    let content = generated::random_bytes(seed);
+                    self.ground.file(&path, &content).step("write a file of random bytes")?;
+                }
+                _ => mounted.push(self.ground.attach(device, &path).step("mount a device")?),
+            }
+        }
+        Ok(mounted)
     }
 
     /// Own `/proc`, and over each top-level name that tells of the machine a fake or nothing.
-    fn proc(&mut self, cpus: usize, memory: Option<u64>) -> Staged<()> {
+    fn proc(&mut self, cpus: usize, plan: &Plan) -> Staged<()> {
         let proc = source::proc(RDONLY).needs(PROC)?;
         let names = source::top_level(&proc).step("list /proc")?;
         self.ground.attach(proc, Path::new("/proc")).step("mount /proc")?;
@@ -162,7 +173,7 @@ impl Builder {
         let (empty_file, empty_dir) = (hidden.join("file"), hidden.join("dir"));
         self.ground.dir(&empty_dir).step("make a mask")?;
         self.ground.file(&empty_file, b"").step("make a mask")?;
-        let fakes = generated::proc(cpus, memory);
+        let fakes = generated::proc(cpus, plan.limits.memory, &plan.machine);
         for name in names {
             let process = name.bytes().all(|byte| byte.is_ascii_digit());
             if process || generated::KEPT.contains(&name.as_str()) {
@@ -181,10 +192,13 @@ impl Builder {
             };
             self.ground.cover(&over, &source).step("mask a name in /proc")?;
         }
-        let boot_id = hidden.join("boot_id");
-        self.ground.file(&boot_id, generated::boot_id().as_bytes()).step("make a mask")?;
-        let over = Path::new("/proc/sys/kernel/random/boot_id");
-        self.ground.cover(over, &boot_id).step("mask the boot id")
+        for (name, content) in generated::sysctl(&plan.machine) {
+            let fake = hidden.join(name.replace('/', "-"));
+            self.ground.file(&fake, content.as_bytes()).step("make a mask")?;
+            let over = Path::new("/proc/sys").join(name);
+            self.ground.cover(&over, &fake).step("mask a name in /proc/sys")?;
+        }
+        Ok(())
     }
 
     /// All that there is of `/sys`.
@@ -236,11 +250,11 @@ impl Builder {
     }
 
     /// Whatever the caller mounted over `/etc` or `/var`, this machine's id is not in it.
-    fn mask_machine_id(&mut self) -> io::Result<()> {
+    fn mask_machine_id(&mut self, machine: &Machine) -> io::Result<()> {
         for path in ["/etc/machine-id", "/var/lib/dbus/machine-id"].map(Path::new) {
             match self.ground.stat(path) {
                 Ok(stat) if !self.ground.is_ours(&stat) => {
-                    self.cover_with(path, generated::machine_id().as_bytes())?;
+                    self.cover_with(path, generated::machine_id(machine).as_bytes())?;
                 }
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}

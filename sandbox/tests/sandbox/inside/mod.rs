@@ -31,6 +31,8 @@ pub(crate) fn run(verb: &str, words: &[String]) -> ExitCode {
         "memory-program" => attacks::memory_program(),
         "address" => println!("{:p}", &raw const words),
         "system" => system(),
+        "sizes" => sizes(),
+        "start-bytes" => start_bytes(),
         "forks" => forks(),
         "eat" => eat(word(0).parse().unwrap()),
         "inotify" => attacks::inotify(),
@@ -132,6 +134,26 @@ fn system() {
         println!("{name} {}", unsafe { libc::sysconf(key) });
     }
     println!("time {}", std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs());
+}
+
+fn sizes() {
+    let memory = nix::sys::sysinfo::sysinfo().unwrap();
+    println!("memory {}", memory.ram_total());
+    println!("uptime {}", memory.uptime().as_secs());
+    for path in ["/", "/usr", "/tmp"] {
+        let disk = nix::sys::statvfs::statvfs(path).unwrap();
+        println!("{path} {}", disk.blocks() * disk.fragment_size());
+    }
+}
+
+/// The random bytes that the kernel gives a program at its start.
+fn start_bytes() {
+    // SAFETY: takes a number; the kernel has put 16 bytes where AT_RANDOM points, for the program's life.
+    let bytes = unsafe {
+        let at = libc::getauxval(libc::AT_RANDOM) as *const [u8; 16];
+        *at
+    };
+    println!("{bytes:02x?}");
 }
 
 /// Forks children that wait, until no more can be had.
