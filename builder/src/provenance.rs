@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::prepare::Prepared;
+use crate::recipe::{ClockSpec, RandomSpec};
 
 /// The release that a build with this artifact makes: everything but the artifact follows from what was prepared.
 pub fn release(prepared: &Prepared, artifact: Blob, inputs: Vec<Input>) -> Release {
@@ -35,8 +36,20 @@ pub fn release(prepared: &Prepared, artifact: Blob, inputs: Vec<Input>) -> Relea
     }
 }
 
-/// How `release` was made, by `builder`.
+/// What else decided how it was built. What was held is not what the world is like, so it is said.
+fn internal(prepared: &Prepared) -> serde_json::Value {
+    let build = &prepared.recipe.spec().build;
+    let held = |is_held| if is_held { "held" } else { "real" };
+    json!({
+        "builder-version": env!("CARGO_PKG_VERSION"),
+        "clock": held(build.clock == ClockSpec::Held),
+        "random": held(build.random == RandomSpec::Held),
+    })
+}
+
+/// How `release` was made from what was prepared, by `builder`.
 pub fn provenance(
+    prepared: &Prepared,
     release: &Release,
     builder: Option<&PublicKey>,
     started_on: Timestamp,
@@ -61,7 +74,7 @@ pub fn provenance(
                     "recipe": release.recipe,
                     "lock": release.lock,
                 }),
-                internal_parameters: json!({ "builder-version": env!("CARGO_PKG_VERSION") }),
+                internal_parameters: internal(prepared),
                 resolved_dependencies: dependencies,
             },
             run_details: RunDetails {

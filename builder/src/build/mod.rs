@@ -8,9 +8,12 @@
 //! /countersign                    the source tar, the script, and `out` in memory; it leaves as a stream
 //! ```
 
+mod feasible;
 mod handover;
 mod limits;
+mod locale;
 mod script;
+mod surroundings;
 mod variation;
 
 use std::ffi::OsString;
@@ -20,7 +23,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use countersign_sandbox::{Clock, Exit, Limits, Mount, Network, Sandbox};
+use countersign_sandbox::{Exit, Limits, Mount, Network, Sandbox};
 
 use crate::inputs::vendor::{self, VendorError};
 use crate::pack::{self, Cap, PackError, Packed, Plan, Strip, UnpackError};
@@ -28,9 +31,11 @@ use crate::prepare::Prepared;
 use crate::recipe::RecipeSpec;
 use handover::{Handed, Handover};
 use script::{NO_OUTPUT, OURS, OUT};
-use variation::Surroundings;
+use surroundings::Surroundings;
 
+pub use feasible::{NotVaried, feasible};
 pub use limits::Ceilings;
+pub use surroundings::Stillness;
 pub use variation::{Kind, NoVariation, Variation};
 
 /// Most bytes of a build's log.
@@ -48,6 +53,12 @@ pub struct Built {
     pub packed: Packed,
     /// How long the build took inside, in seconds.
     pub seconds: f64,
+    /// What was varied.
+    pub varied: Variation,
+    /// What was to be varied and could not be.
+    pub not_varied: Vec<NotVaried>,
+    /// Commands that made a compiler ask for this machine's processor: the bytes depend on it.
+    pub native: Vec<String>,
 }
 
 /// Why nothing came out.
@@ -109,7 +120,8 @@ pub enum DidNotBuild {
 /// The steps of a recipe as a script for a container that [`crate::export`] has filled: with the variables of a
 /// hermetic build, without its walls. Outputs are left below `/artifact`.
 pub(crate) fn container_script(recipe: &RecipeSpec, has_rust: bool) -> String {
-    let around = Surroundings::new(&recipe.build, has_rust, &Variation::none());
+    let around =
+        Surroundings::new(&recipe.build, has_rust, &Variation::none(), Stillness::AsWritten);
     script::container(recipe, &around, has_rust)
 }
 
@@ -118,10 +130,10 @@ pub(crate) fn container_script(recipe: &RecipeSpec, has_rust: bool) -> String {
 pub struct Job<'a> {
     /// What is built, with what.
     pub prepared: &'a Prepared,
-    /// What is varied.
+    /// What is varied, as far as it can be.
     pub variation: &'a Variation,
-    /// What the clock says at the build's start, in seconds since 1970, whatever the recipe says.
-    pub clock_at: Option<i64>,
+    /// What is held still beyond what the recipe holds.
+    pub stillness: Stillness,
     /// The artifact to write.
     pub artifact: &'a Path,
     /// The log to write.
@@ -168,7 +180,15 @@ impl Job<'_> {
         let archive = scratch.join("outputs.tar");
         let (handover, output) =
             Handover::start(log, MAX_LOG, &archive, limits.scratch_mib << 20).map_err(failed)?;
-        let mut running = self.sandbox(&vendor, output).spawn()?;
+        let (varied, not_varied) = feasible(self.prepared, self.variation);
+        let around = Surroundings::new(
+            &recipe.build,
+            self.prepared.environment.has_rust(),
+            &varied,
+            self.stillness,
+        );
+        let disk = around.on_disk.then(|| scratch_on_disk(scratch)).transpose()?;
+        let mut running = self.sandbox(around, &vendor, disk.as_deref(), output)?.spawn()?;
         while running.has_exited().is_none() {
             std::thread::sleep(LOOK);
             if handover.is_over() {
@@ -194,7 +214,8 @@ impl Job<'_> {
         unpack_outputs(&handed, &out, limits.scratch_mib)?;
         let plan = Plan::of_directory(&out)?;
         let packed = pack::write_artifact(&plan, recipe.build.source_date_epoch, self.artifact)?;
-        Ok(Built { packed, seconds: ended.usage.wall.as_secs_f64() })
+        let seconds = ended.usage.wall.as_secs_f64();
+        Ok(Built { packed, seconds, varied, not_varied, native: ended.seen })
     }
 
     /// A build that ends at a ceiling of this machine has not shown that it cannot be built.
@@ -208,25 +229,32 @@ impl Job<'_> {
         }
     }
 
-    fn sandbox(&self, vendor: &Path, output: File) -> Sandbox {
+    fn sandbox(
+        &self,
+        around: Surroundings,
+        vendor: &Path,
+        disk: Option<&Path>,
+        output: File,
+    ) -> Result<Sandbox, BuildError> {
         let recipe = self.prepared.recipe.spec();
         let environment = &self.prepared.environment;
         let has_rust = environment.has_rust();
-        let mut around = Surroundings::new(&recipe.build, has_rust, self.variation);
-        if let Some(seconds) = self.clock_at {
-            around.machine.clock = Clock::Held(seconds);
-        }
         let limits = self.ceilings.lower(&recipe.build.limits);
         let bytes = limits.scratch_mib << 20;
         let tmpfs = |to: &str| Mount::Tmpfs { to: to.into(), bytes, inodes: MAX_INODES };
-        let script =
-            script::script(recipe, around.base, around.umask, has_rust, self.keep.is_some());
+        let script = script::script(recipe, &around, has_rust, self.keep.is_some());
         let command = ["/bin/sh", "/countersign/run"].map(OsString::from);
         let mut sandbox = Sandbox::new(command.into());
         for mount in environment.mounts() {
             sandbox = sandbox.mount(mount);
         }
-        sandbox = sandbox.mount(tmpfs("/tmp")).mount(tmpfs(around.base));
+        sandbox = sandbox.mount(tmpfs("/tmp")).mount(match disk {
+            Some(disk) => Mount::Writable { from: disk.to_owned(), to: around.base.into() },
+            None => tmpfs(around.base),
+        });
+        if let Some(disk) = disk {
+            sandbox = sandbox.keep_free(beside(disk, bytes)?);
+        }
         if !around.home.starts_with(around.base) {
             sandbox = sandbox.mount(tmpfs("/elsewhere"));
         }
@@ -244,10 +272,21 @@ impl Job<'_> {
             .mount(Mount::File { to: ours("run"), content: script.into_bytes() })
             .mount(Mount::File { to: ours("cargo.toml"), content: cargo_config })
             .mount(tmpfs(OUT));
+        if around.locale {
+            let home = environment.root().join(locale::HOME.trim_start_matches('/'));
+            let text = |content: String| content.into_bytes();
+            let description = text(locale::description());
+            let map = text(locale::character_map());
+            sandbox = sandbox
+                .mount(Mount::ReadOnly { from: home, to: ours("locale") })
+                .mount(Mount::File { to: ours("et_EE"), content: description })
+                .mount(Mount::File { to: ours("UTF-8"), content: map })
+                .mount(tmpfs(locale::HOME));
+        }
         for (name, value) in around.environment {
             sandbox = sandbox.environment(name, value);
         }
-        sandbox
+        Ok(sandbox
             .work_dir(around.base)
             .identity(around.identity)
             .machine(around.machine)
@@ -259,7 +298,7 @@ impl Job<'_> {
                 file_bytes: bytes,
                 open_files: MAX_OPEN_FILES,
             })
-            .output(output, u64::MAX)
+            .output(output, u64::MAX))
     }
 
     /// What a bad end means.
@@ -326,6 +365,21 @@ fn unpack_outputs(handed: &Handed, to: &Path, scratch_mib: u64) -> Result<(), Bu
 /// A text of the recipe's or the payload's, for a reason that people read and sign.
 fn printable(text: &str) -> String {
     countersign_console::printable(text).into_owned()
+}
+
+/// A build directory on the machine's disk, with the places in it that something is mounted on.
+fn scratch_on_disk(scratch: &Path) -> Result<PathBuf, BuildError> {
+    let disk = directory(&scratch.join("disk"))?;
+    directory(&disk.join("vendor"))?;
+    Ok(disk)
+}
+
+/// What must stay free on the disk of `dir` for a payload to write `bytes` there.
+fn beside(dir: &Path, bytes: u64) -> Result<u64, BuildError> {
+    let disk = nix::sys::statvfs::statvfs(dir)
+        .map_err(|error| BuildError::Io { path: dir.to_owned(), source: error.into() })?;
+    let free = disk.blocks_available() as u64 * disk.fragment_size() as u64;
+    Ok(free.saturating_sub(bytes))
 }
 
 fn directory(path: &Path) -> Result<PathBuf, BuildError> {

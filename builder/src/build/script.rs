@@ -1,7 +1,8 @@
 //! The shell script that a build is inside its sandbox: lay the source out, run the steps, hand the outputs over.
 
 use super::handover::ARCHIVE;
-use super::variation::Surroundings;
+use super::locale;
+use super::surroundings::{Laying, Surroundings};
 use crate::inputs::vendor::cargo_config;
 use crate::recipe::RecipeSpec;
 
@@ -16,19 +17,21 @@ pub(super) const NO_OUTPUT: i32 = 113;
 
 pub(super) fn script(
     recipe: &RecipeSpec,
-    base: &str,
-    umask: &str,
+    around: &Surroundings,
     has_cargo_config: bool,
     keep: bool,
 ) -> String {
-    let mut lines = vec![
-        "set -eu".to_owned(),
-        format!("umask {umask}"),
-        format!("mkdir -p {base}/src \"$HOME\""),
-        // Inside, so that directories are made in the archive's order on an empty file system in memory, and
-        // list alike everywhere.
-        format!("tar -x -f {OURS}/source.tar -C {base}/src"),
-    ];
+    let base = around.base;
+    let mut lines = vec!["set -eu".to_owned()];
+    if around.locale {
+        lines.extend(locale::script(OURS));
+    }
+    if around.limited {
+        lines.push("ulimit -n 4096; ulimit -S -s 16384 || :".to_owned());
+    }
+    lines.push(format!("umask {}", around.umask));
+    lines.push(format!("mkdir -p {base}/src \"$HOME\""));
+    lines.extend(laid_out(around));
     if has_cargo_config {
         lines.push("mkdir -p \"$CARGO_HOME\"".to_owned());
         lines.push(format!("cp {OURS}/cargo.toml \"$CARGO_HOME/config.toml\""));
@@ -38,7 +41,8 @@ pub(super) fn script(
     lines.push("step() {".to_owned());
     lines.push("  tell \"step $1\"".to_owned());
     lines.push("  printf '+ %s\\n' \"$2\"".to_owned());
-    lines.push("  status=0; sh -euc \"$2\" || status=$?".to_owned());
+    let piped = if around.piped { ": | " } else { "" };
+    lines.push(format!("  status=0; {piped}sh -euc \"$2\" || status=$?"));
     lines.push("  [ $status -ne 0 ] || return 0".to_owned());
     if keep {
         lines.push(format!("  kill -s KILL -- -1 2>/dev/null || :; tell {ARCHIVE}"));
@@ -70,6 +74,30 @@ pub(super) fn script(
     lines.push(format!("tar -c --format=gnu -C {OUT} . 2>/dev/null"));
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// The source's way to its place. Inside, so that directories are made in the archive's order on an empty file system
+/// in memory, and list alike everywhere.
+fn laid_out(around: &Surroundings) -> Vec<String> {
+    let base = around.base;
+    let Laying { reversed, mtime } = around.laying;
+    let mut lines = Vec::new();
+    if reversed {
+        // A directory's own entry comes after what is in it.
+        lines.push(format!("mkdir /tmp/laid; tar -x -f {OURS}/source.tar -C /tmp/laid"));
+        lines.push("cd /tmp/laid".to_owned());
+        lines.push(format!(
+            "find . -mindepth 1 -print0 | LC_ALL=C sort -rz | tar -c --no-recursion --null -T - \
+             | tar -x -C {base}/src"
+        ));
+        lines.push("cd /; rm -rf /tmp/laid".to_owned());
+    } else {
+        lines.push(format!("tar -x -f {OURS}/source.tar -C {base}/src"));
+    }
+    if let Some(mtime) = mtime {
+        lines.push(format!("find {base}/src -exec touch -h -d @{mtime} {{}} +"));
+    }
+    lines
 }
 
 /// The same steps where there is no sandbox around them: variables are set here, outputs are copied to `/artifact`.

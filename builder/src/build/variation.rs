@@ -4,13 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use countersign_sandbox::{Clock, Identity, Machine};
 use serde::Serialize;
-
-use crate::recipe::{BuildSpec, ClockSpec};
-
-/// How far a varied clock is ahead: 400 days, in seconds.
-const AHEAD: i64 = 400 * 86_400;
 
 /// One thing that can be varied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -24,13 +18,17 @@ pub enum Kind {
     Hostname,
     /// The host's domain name.
     Domain,
-    /// The clock, 400 days ahead.
+    /// The clock, three years ahead.
     Time,
+    /// Midnight of the build's time zone passes two seconds after the start.
+    Midnight,
+    /// Modification times of the source's files.
+    Mtimes,
     /// How many CPUs are seen.
     Cpus,
     /// `TZ`.
     Timezone,
-    /// `LANG` and `LC_ALL`.
+    /// `LANG` and `LC_ALL`: Estonian.
     Locale,
     /// A further environment variable.
     Environment,
@@ -38,64 +36,111 @@ pub enum Kind {
     Umask,
     /// `HOME`.
     Home,
+    /// `PATH`: another order, and directories that are not there.
+    SearchPath,
+    /// The order in which directories of the source list their files.
+    DirectoryOrder,
+    /// The kernel's release and version.
+    Kernel,
     /// Address space randomisation on.
     Aslr,
+    /// Random bytes.
+    Randomness,
+    /// The machine id and the boot id.
+    MachineId,
+    /// How much memory the machine seems to have.
+    Memory,
+    /// How large and how full disks seem to be.
+    Disk,
+    /// The build directory on the machine's disk instead of in memory.
+    FileSystem,
+    /// Standard input: a pipe without content instead of `/dev/null`.
+    Stdin,
+    /// The limits on open files and on the stack.
+    Rlimits,
 }
+
+/// Names and cures, in the order of [`Kind::ALL`].
+const TOLD: [(Kind, &str, &str); 24] = [
+    (
+        Kind::Path,
+        "path",
+        "map the directory away: -ffile-prefix-map=$PWD=. (C), --remap-path-prefix (Rust)",
+    ),
+    (Kind::User, "user", "do not embed the user's name or number"),
+    (Kind::Hostname, "hostname", "do not embed the host's name; set it to a fixed word"),
+    (Kind::Domain, "domain", "do not embed the host's name; set it to a fixed word"),
+    (
+        Kind::Time,
+        "time",
+        "use SOURCE_DATE_EPOCH instead of the clock, or clock = \"held\" in [build]",
+    ),
+    (
+        Kind::Midnight,
+        "midnight",
+        "use SOURCE_DATE_EPOCH instead of the clock, or clock = \"held\" in [build]",
+    ),
+    (
+        Kind::Mtimes,
+        "mtimes",
+        "do not archive or embed modification times: tar --mtime=@$SOURCE_DATE_EPOCH, gzip -n, zip -X",
+    ),
+    (Kind::Cpus, "cpus", "do not embed the CPU count; make the work's split independent of it"),
+    (Kind::Timezone, "timezone", "format dates in UTC, or set TZ in [build.environment]"),
+    (Kind::Locale, "locale", "sort and format with LC_ALL=C, or set LC_ALL in [build.environment]"),
+    (Kind::Environment, "environment", "do not embed the environment"),
+    (Kind::Umask, "umask", "do not embed file modes; use install -m"),
+    (Kind::Home, "home", "do not embed the home directory"),
+    (Kind::SearchPath, "search-path", "do not embed PATH or where tools were found"),
+    (
+        Kind::DirectoryOrder,
+        "directory-order",
+        "sort what a directory lists: LC_ALL=C sort, sorted(os.listdir()), $(sort $(wildcard …))",
+    ),
+    (Kind::Kernel, "kernel", "do not embed uname; ask for the platform instead"),
+    (Kind::Aslr, "aslr", "do not order by, hash or print addresses"),
+    (
+        Kind::Randomness,
+        "randomness",
+        "give it a seed (-frandom-seed=, PYTHONHASHSEED=0), or random = \"held\" in [build]",
+    ),
+    (Kind::MachineId, "machine-id", "do not embed the machine's or the boot's id"),
+    (Kind::Memory, "memory", "do not embed the memory size; fix what is tuned by it"),
+    (Kind::Disk, "disk", "do not embed disk sizes"),
+    (
+        Kind::FileSystem,
+        "file-system",
+        "sort what a directory lists; do not embed inode numbers, sizes of directories or blocks",
+    ),
+    (Kind::Stdin, "stdin", "do not ask what standard input is; read from /dev/null"),
+    (Kind::Rlimits, "rlimits", "do not embed limits; fix what is tuned by them"),
+];
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 12] = [
-        Self::Path,
-        Self::User,
-        Self::Hostname,
-        Self::Domain,
-        Self::Time,
-        Self::Cpus,
-        Self::Timezone,
-        Self::Locale,
-        Self::Environment,
-        Self::Umask,
-        Self::Home,
-        Self::Aslr,
-    ];
+    pub const ALL: [Self; 24] = {
+        let mut all = [Self::Path; 24];
+        let mut at = 0;
+        while at < all.len() {
+            all[at] = TOLD[at].0;
+            at += 1;
+        }
+        all
+    };
+
+    fn told(self) -> &'static (Self, &'static str, &'static str) {
+        // The table is in the order of the variants, as the test below says.
+        &TOLD[self as usize]
+    }
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Path => "path",
-            Self::User => "user",
-            Self::Hostname => "hostname",
-            Self::Domain => "domain",
-            Self::Time => "time",
-            Self::Cpus => "cpus",
-            Self::Timezone => "timezone",
-            Self::Locale => "locale",
-            Self::Environment => "environment",
-            Self::Umask => "umask",
-            Self::Home => "home",
-            Self::Aslr => "aslr",
-        }
+        self.told().1
     }
 
     /// What a project whose bytes depend on it can do.
     pub fn cure(self) -> &'static str {
-        match self {
-            Self::Path => {
-                "map the directory away: -ffile-prefix-map=$PWD=. (C), --remap-path-prefix (Rust)"
-            }
-            Self::User => "do not embed the user's name or number",
-            Self::Hostname | Self::Domain => "do not embed the host's name; set it to a fixed word",
-            Self::Time => {
-                "use SOURCE_DATE_EPOCH instead of the clock, or clock = \"held\" in [build]"
-            }
-            Self::Cpus => "do not embed the CPU count; make the work's split independent of it",
-            Self::Timezone => "format dates in UTC, or set TZ in [build.environment]",
-            Self::Locale => "sort and format with LC_ALL=C, or set LC_ALL in [build.environment]",
-            Self::Environment => "do not embed the environment",
-            Self::Umask => "do not embed file modes; use install -m",
-            Self::Home => "do not embed the home directory",
-            Self::Aslr => "do not order by, hash or print addresses",
-        }
+        self.told().2
     }
 }
 
@@ -125,19 +170,25 @@ impl Variation {
         Self(Kind::ALL.into())
     }
 
-    /// One thing is.
-    pub fn only(kind: Kind) -> Self {
-        Self(BTreeSet::from([kind]))
-    }
-
     /// What is varied.
     pub fn kinds(&self) -> impl Iterator<Item = Kind> + '_ {
         self.0.iter().copied()
     }
 
+    /// Whether this is varied.
+    pub fn has(&self, kind: Kind) -> bool {
+        self.0.contains(&kind)
+    }
+
     /// Whether nothing is varied.
     pub fn is_none(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+impl FromIterator<Kind> for Variation {
+    fn from_iter<I: IntoIterator<Item = Kind>>(kinds: I) -> Self {
+        Self(kinds.into_iter().collect())
     }
 }
 
@@ -170,87 +221,6 @@ impl fmt::Display for Variation {
     }
 }
 
-/// Where a build believes to run.
-#[derive(Clone, Debug)]
-pub(super) struct Surroundings {
-    /// The directory that holds `src`, `home` and `vendor`.
-    pub(super) base: &'static str,
-    /// `HOME`; a place of its own where varied.
-    pub(super) home: String,
-    /// The four octal digits.
-    pub(super) umask: &'static str,
-    pub(super) identity: Identity,
-    pub(super) machine: Machine,
-    /// Variables, in the order in which they are set.
-    pub(super) environment: Vec<(String, String)>,
-}
-
-impl Surroundings {
-    pub(super) fn new(build: &BuildSpec, has_rust: bool, variation: &Variation) -> Self {
-        let varied = |kind| variation.0.contains(&kind);
-        let pick = |kind, plain: &'static str, other: &'static str| {
-            if varied(kind) { other } else { plain }
-        };
-        let base = pick(Kind::Path, "/build", "/other/place/of-a-longer-name");
-        let home = match varied(Kind::Home) {
-            true => "/elsewhere/home-of-another".to_owned(),
-            false => format!("{base}/home"),
-        };
-        let number = if varied(Kind::User) { 4321 } else { 1000 };
-        let identity = Identity {
-            user: pick(Kind::User, "build", "somebody").to_owned(),
-            uid: number,
-            gid: number,
-            hostname: pick(Kind::Hostname, "countersign", "another-host").to_owned(),
-            domain: pick(Kind::Domain, "localdomain", "elsewhere.example").to_owned(),
-        };
-        let clock = match build.clock {
-            // What the machine's clock says no longer reaches the build.
-            ClockSpec::Held => Clock::Held(i64::try_from(build.source_date_epoch).unwrap_or(0)),
-            ClockSpec::Real if varied(Kind::Time) => Clock::Offset(AHEAD),
-            ClockSpec::Real => Clock::Real,
-        };
-        let cpus = match (build.cpus, varied(Kind::Cpus)) {
-            (cpus, false) => cpus,
-            (1, true) => 2,
-            (_, true) => 1,
-        };
-        let rust = if has_rust { "/opt/rust/bin:" } else { "" };
-        let mut environment: Vec<(String, String)> = [
-            ("PATH", format!("{rust}/usr/bin:/bin:/usr/sbin:/sbin")),
-            ("HOME", home.clone()),
-            ("TMPDIR", "/tmp".to_owned()),
-            ("USER", identity.user.clone()),
-            ("LOGNAME", identity.user.clone()),
-            ("SHELL", "/bin/sh".to_owned()),
-            ("LANG", pick(Kind::Locale, "C.UTF-8", "POSIX").to_owned()),
-            ("LC_ALL", pick(Kind::Locale, "C.UTF-8", "POSIX").to_owned()),
-            // Written out by POSIX rules: no time zone files are needed inside.
-            ("TZ", pick(Kind::Timezone, "UTC", "XXX-13:30").to_owned()),
-            ("SOURCE_DATE_EPOCH", build.source_date_epoch.to_string()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into();
-        if has_rust {
-            environment.push(("CARGO_HOME".to_owned(), format!("{home}/.cargo")));
-            environment.push(("CARGO_INCREMENTAL".to_owned(), "0".to_owned()));
-        }
-        if varied(Kind::Environment) {
-            let value = "a-variable-that-is-not-always-there".to_owned();
-            environment.push(("COUNTERSIGN_VARIED".to_owned(), value));
-        }
-        environment.extend(build.environment.clone());
-        Self {
-            base,
-            home,
-            umask: pick(Kind::Umask, "0022", "0077"),
-            identity,
-            machine: Machine { cpus: Some(cpus), clock, aslr: varied(Kind::Aslr) },
-            environment,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,12 +236,10 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_changes_the_surroundings() {
-        let build: BuildSpec = toml::from_str("steps = [\"true\"]").unwrap();
-        let shown = |v: &Variation| format!("{:?}", Surroundings::new(&build, true, v));
-        let plain = shown(&Variation::none());
-        for kind in Kind::ALL {
-            assert_ne!(shown(&Variation::only(kind)), plain, "{kind}");
+    fn every_kind_has_its_own_line_in_the_table() {
+        for (at, kind) in Kind::ALL.into_iter().enumerate() {
+            assert_eq!((kind as usize, kind.told().0), (at, kind));
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
         }
     }
 }

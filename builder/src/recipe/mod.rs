@@ -30,7 +30,9 @@ use std::path::{Path, PathBuf};
 
 use countersign_metadata::Sha256;
 
-pub use spec::{BuildSpec, ClockSpec, EnvironmentSpec, LimitsSpec, RecipeSpec, SourceSpec, Tool};
+pub use spec::{
+    BuildSpec, ClockSpec, EnvironmentSpec, LimitsSpec, RandomSpec, RecipeSpec, SourceSpec, Tool,
+};
 
 /// The recipe's file name.
 pub const FILE: &str = "countersign.toml";

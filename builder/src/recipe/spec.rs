@@ -107,6 +107,9 @@ pub struct BuildSpec {
     /// The clock that the build reads.
     #[serde(default)]
     pub clock: ClockSpec,
+    /// Where the build's random bytes come from.
+    #[serde(default)]
+    pub random: RandomSpec,
     /// How many CPUs the build sees, whatever the machine has; 1 to 64.
     #[serde(default = "two")]
     pub cpus: u32,
@@ -126,6 +129,17 @@ pub enum ClockSpec {
     #[default]
     Real,
     /// Begins at `source-date-epoch` and goes on from there.
+    Held,
+}
+
+/// Where a build's random bytes come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RandomSpec {
+    /// The kernel.
+    #[default]
+    Real,
+    /// A stream that is the same each time. Whatever is made of it is no secret.
     Held,
 }
 

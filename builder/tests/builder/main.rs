@@ -8,3 +8,4 @@ mod hostile;
 mod newcomer;
 mod project;
 mod rebuild;
+mod variations;

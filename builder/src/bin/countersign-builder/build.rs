@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use countersign_builder::build::{Built, Ceilings, Job, Variation};
+use countersign_builder::build::{Built, Ceilings, Job, Stillness, Variation};
 use countersign_builder::files::write_durably;
 use countersign_builder::inputs::Inputs;
 use countersign_builder::prepare::{self, Prepared};
@@ -104,7 +104,7 @@ impl Args {
         let job = Job {
             prepared: &prepared,
             variation: &self.vary,
-            clock_at: None,
+            stillness: Stillness::AsWritten,
             artifact: &artifact,
             log: &log,
             keep: self.keep.then_some(&*kept),
@@ -113,12 +113,18 @@ impl Args {
         let built = job.run(&now).map_err(|e| crate::fail::build(e, &log))?;
         now("writing the release");
         let release = self.write_release(&prepared, &built, &inputs)?;
-        let statement =
-            provenance::provenance(&release, identity.as_ref(), started, Timestamp::now());
+        let statement = provenance::provenance(
+            &prepared,
+            &release,
+            identity.as_ref(),
+            started,
+            Timestamp::now(),
+        );
         let signed = self.signing.write(&statement, &self.output, "provenance")?;
         drop(progress);
 
         say_environment(&prepared, out);
+        crate::show::cautions(&prepared, &built.not_varied, &built.native, out);
         out.say(format!("built {}", artifact.display()));
         out.say(format!("identity sha256:{} (of the canonical tar)", release.artifact.sha256));
         out.json(&json!({
@@ -127,7 +133,9 @@ impl Args {
             "length": release.artifact.length,
             "file": built.packed.file,
             "environment": release.environment,
-            "varied": self.vary,
+            "varied": built.varied,
+            "not-varied": built.not_varied,
+            "native": built.native,
             "seconds": built.seconds,
             "provenance": signed.last(),
         }));

@@ -137,7 +137,7 @@ fn tail(log: &std::path::Path) -> String {
 
 pub(super) fn check(error: CheckError, dir: &std::path::Path) -> Failure {
     match error {
-        CheckError::Build(error) => build(error, &dir.join("plain.log")),
+        CheckError::Build { name, source } => build(source, &dir.join(format!("{name}.log"))),
         CheckError::Compare(error) => compare(&error),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use countersign_builder::build::{Ceilings, Job, Variation};
+use countersign_builder::build::{Ceilings, Job, Stillness, Variation, feasible};
 use countersign_builder::compare::{self, Comparison};
 use countersign_builder::http::Repository;
 use countersign_builder::rebuild::{Published, Rebuilt, judge};
@@ -94,10 +94,11 @@ impl Args {
         make_output(&self.output, &["verdict.json", "verdict.dsse.json", "kept.tar"])?;
         let artifact = self.output.join(release.file_name());
         let kept = self.output.join("kept.tar");
+        let (varied, not_varied) = feasible(&prepared, &self.vary);
         let job = Job {
             prepared: &prepared,
-            variation: &self.vary,
-            clock_at: None,
+            variation: &varied,
+            stillness: Stillness::AsWritten,
             artifact: &artifact,
             log: &log,
             keep: self.keep.then_some(&*kept),
@@ -121,7 +122,9 @@ impl Args {
         }
         drop(progress);
         say_environment(&prepared, out);
-        self.say(&published, &rebuilt, comparison.as_ref(), out);
+        let native = rebuilt.built.as_ref().map_or(&[][..], |built| &built.native);
+        crate::show::cautions(&prepared, &not_varied, native, out);
+        self.say(&published, &rebuilt, &varied, comparison.as_ref(), out);
         if let Some(path) = written.last() {
             out.say(format!("the verdict is {}", path.display()));
         } else {
@@ -136,7 +139,8 @@ impl Args {
             "rebuilt": rebuilt.built.as_ref().map(|built| built.packed.tar.sha256),
             "environment": rebuilt.environment,
             "same-environment": rebuilt.environment == release.environment,
-            "varied": self.vary,
+            "varied": varied,
+            "not-varied": not_varied,
             "signers": published.signers(),
             "comparison": comparison,
             "written": written,
@@ -196,14 +200,15 @@ impl Args {
         &self,
         published: &Published,
         rebuilt: &Rebuilt,
+        varied: &Variation,
         comparison: Option<&Comparison>,
         out: Out,
     ) {
         let release = published.release();
         let name = format!("{} {} for {}", release.product, release.version, release.platform);
-        let varied = match self.vary.is_none() {
+        let varied = match varied.is_none() {
             true => String::new(),
-            false => format!(", built under another {}", self.vary.to_string().replace(',', ", ")),
+            false => format!(", built under another {}", varied.to_string().replace(',', ", ")),
         };
         let signers = published.signers();
         if !signers.is_empty() {

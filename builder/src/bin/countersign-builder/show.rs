@@ -1,10 +1,30 @@
 //! A comparison, told to a person.
 
+use countersign_builder::build::NotVaried;
 use countersign_builder::compare::{Comparison, DifferenceKind};
+use countersign_builder::prepare::Prepared;
+use countersign_builder::recipe::RandomSpec;
 use countersign_console::Out;
 
 /// Most members that are told one by one.
 const MAX_TOLD: usize = 10;
+
+/// What somebody must know who relies on a build.
+pub(super) fn cautions(prepared: &Prepared, not: &[NotVaried], native: &[String], out: Out) {
+    if prepared.recipe.spec().build.random == RandomSpec::Held {
+        out.say("CAUTION: random = \"held\": whatever this build made of random bytes (a key, a salt) is no secret");
+    }
+    for NotVaried { kind, why } in not {
+        out.say(format!("not varied: {kind}, because {why}"));
+    }
+    for command in native {
+        let command = countersign_console::printable(command);
+        out.say(format!("CAUTION: the bytes depend on this machine's processor: {command}"));
+    }
+    if !native.is_empty() {
+        out.say("  usual cure: name a processor (-march=x86-64-v2, -C target-cpu=x86-64-v2)");
+    }
+}
 
 pub(super) fn comparison(comparison: &Comparison, out: Out) {
     for difference in comparison.differences.iter().take(MAX_TOLD) {
