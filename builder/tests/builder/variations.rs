@@ -58,6 +58,11 @@ fn a_build_that_depends_on_one_thing_is_told_which() {
         }
         let (found, builds) = looked_at(kind, step, everything);
         let named = guilty(&found).join(", ");
+        let not = found["not-varied"].as_array().into_iter().flatten();
+        if let Some(not) = not.into_iter().find(|not| not["kind"] == kind) {
+            println!("| {kind} | not varied here: {} | | |", not["why"].as_str().unwrap());
+            continue;
+        }
         if everything {
             println!("| {kind} | `{}` | {named} | {builds} |", step.replace('|', "\\|"));
         }
