@@ -8,16 +8,22 @@
 //!                                  they leave the outputs below /artifact
 //! ```
 //!
-//! The top-level `Dockerfile` begins `FROM scratch` on such a tree.
+//! The top-level `Dockerfile` begins `FROM scratch` on such a tree. The environment alone can be had as a root tree and
+//! as an OCI image layout, for whoever would rather look into it or build in it by other means.
+
+mod image;
 
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use countersign_metadata::Sha256;
+
 use crate::build;
+use crate::environment::BuildEnvironment;
 use crate::inputs::vendor::{self, VendorError};
-use crate::pack::{self, Cap, Strip, UnpackError};
+use crate::pack::{self, Cap, PackError, Strip, UnpackError};
 use crate::prepare::Prepared;
 
 /// Why there is no tree.
@@ -37,6 +43,9 @@ pub enum ExportError {
     /// The source cannot be laid out.
     #[error("the source cannot be laid out")]
     Source(#[from] UnpackError),
+    /// The environment holds what no image can.
+    #[error("the environment cannot be an image")]
+    Image(#[from] PackError),
     /// Something cannot be read or written.
     #[error("cannot export: {path}")]
     Io {
@@ -53,17 +62,9 @@ pub enum ExportError {
 /// # Errors
 /// There is something already, or something cannot be read or written; `dir/root` then holds a part.
 pub fn export(prepared: &Prepared, dir: &Path, now: &dyn Fn(&str)) -> Result<PathBuf, ExportError> {
-    if prepared.environment.is_whole_machine() {
-        return Err(ExportError::WholeMachine);
-    }
-    let root = dir.join("root");
-    if root.symlink_metadata().is_ok() {
-        return Err(ExportError::Exists(root));
-    }
     now("copying the environment");
+    let root = copy_environment(&prepared.environment, dir)?;
     let failed = |source| ExportError::Io { path: root.clone(), source };
-    fs::create_dir_all(dir).map_err(failed)?;
-    copy(prepared.environment.root(), &root).map_err(failed)?;
     let base = root.join("build");
     for made in ["src", "vendor", "home", "../tmp", "../artifact"].map(|name| base.join(name)) {
         fs::create_dir_all(made).map_err(failed)?;
@@ -74,6 +75,54 @@ pub fn export(prepared: &Prepared, dir: &Path, now: &dyn Fn(&str)) -> Result<Pat
     vendor::unpack(&prepared.crates(), &base.join("vendor"))?;
     let script = build::container_script(prepared.recipe.spec(), prepared.environment.has_rust());
     fs::write(base.join("run"), script).map_err(failed)?;
+    Ok(root)
+}
+
+/// An environment by itself, written out.
+#[derive(Clone, Debug)]
+pub struct Exported {
+    /// The root tree.
+    pub root: PathBuf,
+    /// The OCI image layout.
+    pub image: PathBuf,
+    /// The digest of the image's manifest: the same wherever it is written.
+    pub manifest: Sha256,
+}
+
+/// Writes an environment as `dir/root` and `dir/oci`, neither of which may exist. `now` is told what is being done.
+///
+/// # Errors
+/// There is something already, something cannot be read or written, or the environment is a whole machine; what was
+/// written until then stays.
+pub fn environment(
+    environment: &BuildEnvironment,
+    dir: &Path,
+    now: &dyn Fn(&str),
+) -> Result<Exported, ExportError> {
+    let image = dir.join("oci");
+    if image.symlink_metadata().is_ok() {
+        return Err(ExportError::Exists(image));
+    }
+    now("copying the environment");
+    let root = copy_environment(environment, dir)?;
+    now("writing the image");
+    let path = build::search_path(environment.has_rust());
+    let manifest = image::write(environment.root(), &path, &image)?;
+    Ok(Exported { root, image, manifest })
+}
+
+/// Copies an environment to `dir/root`.
+fn copy_environment(environment: &BuildEnvironment, dir: &Path) -> Result<PathBuf, ExportError> {
+    if environment.is_whole_machine() {
+        return Err(ExportError::WholeMachine);
+    }
+    let root = dir.join("root");
+    if root.symlink_metadata().is_ok() {
+        return Err(ExportError::Exists(root));
+    }
+    let failed = |source| ExportError::Io { path: root.clone(), source };
+    fs::create_dir_all(dir).map_err(failed)?;
+    copy(environment.root(), &root).map_err(failed)?;
     Ok(root)
 }
 

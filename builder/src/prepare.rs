@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use countersign_metadata::Sha256;
 use countersign_metadata::release::{Blob, Input};
 
-use crate::environment::{BuildEnvironment, EnvironmentError, Toolchain, rust_version};
+use crate::environment::{BuildEnvironment, EnvironmentError, Toolchain, is_input, rust_version};
 use crate::inputs::{InputError, Inputs, crates, debian};
 use crate::lock::{self, Lock, LockError, LockedEnvironment};
 use crate::recipe::{self, Recipe, RecipeError, SourceSpec};
@@ -47,8 +47,8 @@ pub enum PrepareError {
     Source(#[from] SourceError),
 }
 
-/// Resolves everything that the recipe in `dir` names, fetches it, and returns the lock (not yet written).
-/// `now` is told what is being done.
+/// Resolves everything that the recipe in `dir` names, fetches it, and returns the lock (not yet written), with the files
+/// of the environment that have lost their set-uid or set-gid bit. `now` is told what is being done.
 ///
 /// # Errors
 /// Something cannot be resolved or fetched.
@@ -57,11 +57,12 @@ pub fn resolve(
     inputs: &Inputs,
     cache: &Path,
     now: &dyn Fn(&str),
-) -> Result<Lock, PrepareError> {
+) -> Result<(Lock, Vec<String>), PrepareError> {
     let recipe = Recipe::read(dir)?;
     now("gathering the environment");
     let spec = recipe.spec();
-    let environment = BuildEnvironment::gather(&spec.environment, Toolchain::Of(dir), cache)?;
+    let (environment, of_environment) =
+        BuildEnvironment::resolve(&spec.environment, dir, inputs, cache, now)?;
     let locked = LockedEnvironment {
         kind: environment.identity().kind,
         sha256: environment.identity().sha256,
@@ -69,6 +70,7 @@ pub fn resolve(
     };
     now("fetching inputs");
     let mut found = fetch_crates(&recipe, dir, inputs)?;
+    found.extend(of_environment);
     let mut source = None;
     if let SourceSpec::Debian { package, files, sha256 } = &spec.source {
         let digests = debian::digests(package, files, sha256)?;
@@ -83,7 +85,7 @@ pub fn resolve(
         source = Some(tar.blob);
     }
     found.dedup();
-    Ok(Lock::new(&recipe, locked, source, found)?)
+    Ok((Lock::new(&recipe, locked, source, found)?, environment.tamed().to_vec()))
 }
 
 /// Checks the lock of the recipe in `dir` against what is there now, and has everything at hand. `out` is left out
@@ -103,11 +105,7 @@ pub fn own(
     lock.check_recipe(&recipe)?;
     lock.check_inputs(&wanted(&recipe, &lock, dir)?)?;
 
-    now("gathering the environment");
-    let locked = rust_version(&lock.spec.environment.parts);
-    let toolchain = locked.map_or(Toolchain::Of(dir), |v| Toolchain::Version(v, Some(dir)));
-    let environment = BuildEnvironment::gather(&recipe.spec().environment, toolchain, cache)?;
-    lock.check_environment(environment.identity(), environment.parts())?;
+    let environment = locked_environment(&recipe, &lock, dir, inputs, cache, now)?;
 
     now("fetching inputs");
     fetch_crates(&recipe, dir, inputs)?;
@@ -127,6 +125,39 @@ pub fn own(
     };
     let at_hand = at_hand(&lock, inputs)?;
     Ok(Prepared { recipe, lock, environment, source, inputs: at_hand })
+}
+
+/// The environment alone that the lock in `dir` names, as it is locked.
+///
+/// # Errors
+/// As [`own`], as far as it concerns the environment.
+pub fn environment(
+    dir: &Path,
+    inputs: &Inputs,
+    cache: &Path,
+    now: &dyn Fn(&str),
+) -> Result<BuildEnvironment, PrepareError> {
+    let recipe = Recipe::read(dir)?;
+    let lock = Lock::read(dir)?;
+    lock.check_recipe(&recipe)?;
+    locked_environment(&recipe, &lock, dir, inputs, cache, now)
+}
+
+fn locked_environment(
+    recipe: &Recipe,
+    lock: &Lock,
+    dir: &Path,
+    inputs: &Inputs,
+    cache: &Path,
+    now: &dyn Fn(&str),
+) -> Result<BuildEnvironment, PrepareError> {
+    now("gathering the environment");
+    let version = rust_version(&lock.spec.environment.parts);
+    let toolchain = version.map_or(Toolchain::Of(dir), |v| Toolchain::Version(v, Some(dir)));
+    let spec = &recipe.spec().environment;
+    let environment = BuildEnvironment::locked(spec, &lock.spec, toolchain, inputs, cache, now)?;
+    lock.check_environment(environment.identity(), environment.parts())?;
+    Ok(environment)
 }
 
 /// The source tar of locked archives, which must come out as locked.
@@ -188,7 +219,10 @@ fn wanted(
     lock: &Lock,
     dir: &Path,
 ) -> Result<BTreeMap<String, Sha256>, PrepareError> {
-    let mut wanted = BTreeMap::new();
+    // What an environment is made of, only the lock says.
+    let of_environment = lock.spec.inputs.iter().filter(|input| is_input(input));
+    let mut wanted: BTreeMap<String, Sha256> =
+        of_environment.map(|input| (input.name.clone(), input.blob.sha256)).collect();
     for path in cargo_locks(recipe, dir)? {
         for (id, sha256) in crates::read_cargo_lock(&path)? {
             wanted.insert(id.input_name(), sha256);

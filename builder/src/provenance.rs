@@ -57,7 +57,8 @@ pub fn provenance(
 ) -> Statement<Provenance> {
     let resource =
         |name: &str, sha256| Resource { name: name.to_owned(), digest: Digests { sha256 } };
-    let mut dependencies = vec![resource("environment:host", release.environment.sha256)];
+    let environment = format!("environment:{}", release.environment.kind.name());
+    let mut dependencies = vec![resource(&environment, release.environment.sha256)];
     dependencies
         .extend(release.inputs.iter().map(|input| resource(&input.name, input.blob.sha256)));
     Statement {

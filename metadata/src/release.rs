@@ -100,6 +100,21 @@ pub struct Environment {
 pub enum EnvironmentKind {
     /// The machine's own toolchain, read-only and digested. Only a machine with the same one can reproduce it.
     Host,
+    /// Debian packages, unpacked by rule from inputs that are stored with the release.
+    Debian,
+    /// The layers of a container image, stored with the release.
+    Oci,
+}
+
+impl EnvironmentKind {
+    /// Its name, as it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Debian => "debian",
+            Self::Oci => "oci",
+        }
+    }
 }
 
 /// How pressing a release is.

@@ -36,6 +36,7 @@ use surroundings::Surroundings;
 pub use feasible::{NotVaried, feasible};
 pub use limits::Ceilings;
 pub use surroundings::Stillness;
+pub(crate) use surroundings::search_path;
 pub use variation::{Kind, NoVariation, Variation};
 
 /// Most bytes of a build's log.
@@ -188,7 +189,12 @@ impl Job<'_> {
             self.stillness,
         );
         let disk = around.on_disk.then(|| scratch_on_disk(scratch)).transpose()?;
-        let mut running = self.sandbox(around, &vendor, disk.as_deref(), output)?.spawn()?;
+        let mounts = self.prepared.environment.mounts().map_err(|source| BuildError::Io {
+            path: self.prepared.environment.root().to_owned(),
+            source,
+        })?;
+        let sandbox = self.sandbox(around, mounts, &vendor, disk.as_deref(), output)?;
+        let mut running = sandbox.spawn()?;
         while running.has_exited().is_none() {
             std::thread::sleep(LOOK);
             if handover.is_over() {
@@ -232,6 +238,7 @@ impl Job<'_> {
     fn sandbox(
         &self,
         around: Surroundings,
+        mounts: Vec<Mount>,
         vendor: &Path,
         disk: Option<&Path>,
         output: File,
@@ -245,7 +252,7 @@ impl Job<'_> {
         let script = script::script(recipe, &around, has_rust, self.keep.is_some());
         let command = ["/bin/sh", "/countersign/run"].map(OsString::from);
         let mut sandbox = Sandbox::new(command.into());
-        for mount in environment.mounts() {
+        for mount in mounts {
             sandbox = sandbox.mount(mount);
         }
         sandbox = sandbox.mount(tmpfs("/tmp")).mount(match disk {

@@ -94,10 +94,11 @@ impl Surroundings {
             hostname: pick(Kind::Hostname, "countersign", "another-host").to_owned(),
             domain: pick(Kind::Domain, "localdomain", "elsewhere.example").to_owned(),
         };
-        let rust = if has_rust { "/opt/rust/bin:" } else { "" };
         let path = match varied(Kind::SearchPath) {
-            false => format!("{rust}/usr/bin:/bin:/usr/sbin:/sbin"),
-            true => format!("/nowhere/bin:{rust}/bin:/usr/bin:/sbin:/usr/sbin:/nowhere/sbin"),
+            false => search_path(has_rust),
+            true => {
+                format!("/nowhere/bin:{}/bin:/usr/bin:/sbin:/usr/sbin:/nowhere/sbin", rust(has_rust))
+            }
         };
         let locale = pick(Kind::Locale, "C.UTF-8", locale::NAME);
         let mut environment: Vec<(String, String)> = [
@@ -141,6 +142,15 @@ impl Surroundings {
             limited: varied(Kind::Rlimits),
         }
     }
+}
+
+/// `PATH`.
+pub(crate) fn search_path(has_rust: bool) -> String {
+    format!("{}/usr/bin:/bin:/usr/sbin:/sbin", rust(has_rust))
+}
+
+fn rust(has_rust: bool) -> &'static str {
+    if has_rust { "/opt/rust/bin:" } else { "" }
 }
 
 fn machine(build: &BuildSpec, variation: &Variation, stillness: Stillness) -> Machine {

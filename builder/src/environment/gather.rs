@@ -23,8 +23,6 @@ const LEFT_OUT: [&str; 9] = [
 ];
 /// Links at the top that make `/bin/sh` and the loader be found where `/usr` is merged.
 const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
-/// All that an environment has at its top.
-pub(super) const TOPS: [&str; 6] = ["usr", "opt", "bin", "sbin", "lib", "lib64"];
 
 /// Files and links of an environment to be.
 #[derive(Debug, Default)]
@@ -166,8 +164,12 @@ pub(super) fn whole_machine(gathered: &mut Gathered) -> Result<(), EnvironmentEr
 
 fn is_left_out(inside: &str) -> bool {
     let outside = !inside.starts_with("usr/") && !MERGED.iter().any(|m| inside.starts_with(m));
-    outside
-        || LEFT_OUT.iter().any(|out| {
-            inside.strip_prefix(out).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })
+    outside || is_documentation(inside)
+}
+
+/// Whether this is what only people read.
+pub(super) fn is_documentation(inside: &str) -> bool {
+    LEFT_OUT.iter().any(|out| {
+        inside.strip_prefix(out).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
 }

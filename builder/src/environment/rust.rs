@@ -55,7 +55,7 @@ pub(super) fn find(wanted: Toolchain<'_>) -> Result<Sysroot, EnvironmentError> {
 }
 
 /// The `channel` of a directory's toolchain file; the other things that it may say are not done.
-fn channel(dir: &Path) -> Option<String> {
+pub(super) fn channel(dir: &Path) -> Option<String> {
     #[derive(Deserialize)]
     struct File {
         toolchain: Section,

@@ -11,26 +11,59 @@ use super::EnvironmentError;
 use super::digests::Digests;
 use super::gather::Gathered;
 use super::listing::Listing;
+use super::tree::Tree;
+
+/// The directory of all trees.
+pub(super) fn dir(cache: &Path) -> PathBuf {
+    cache.join("environments")
+}
 
 /// The tree with the digest of what was gathered: the stored one if it is still whole, else a new copy.
 pub(super) fn enter(
     gathered: &Gathered,
     cache: &Path,
 ) -> Result<(PathBuf, Sha256), EnvironmentError> {
-    let dir = cache.join("environments");
+    with(cache, |dir, digests| {
+        let sha256 = gathered.listing(digests)?.sha256();
+        find_or_make(sha256, dir, digests, &|to| copy(gathered, to))
+    })
+}
+
+/// The same of what was put together.
+pub(super) fn enter_tree(tree: &Tree, cache: &Path) -> Result<(PathBuf, Sha256), EnvironmentError> {
+    with(cache, |dir, digests| {
+        find_or_make(tree.listing().sha256(), dir, digests, &|to| {
+            tree.lay_out(to).and_then(|()| seal(to)).map_err(|e| EnvironmentError::io(to, e))
+        })
+    })
+}
+
+/// The stored tree with this digest, if it is there and still whole.
+pub(super) fn find(sha256: &Sha256, cache: &Path) -> Result<Option<PathBuf>, EnvironmentError> {
+    with(cache, |dir, digests| {
+        let root = dir.join(sha256.to_string());
+        Ok(is_whole(&root, sha256, digests).then_some(root))
+    })
+}
+
+fn with<T>(
+    cache: &Path,
+    work: impl FnOnce(&Path, &mut Digests) -> Result<T, EnvironmentError>,
+) -> Result<T, EnvironmentError> {
+    let dir = dir(cache);
     fs::create_dir_all(&dir).map_err(|e| EnvironmentError::io(&dir, e))?;
     let mut digests = Digests::load(cache);
-    let result = find_or_copy(gathered, &dir, &mut digests);
+    let result = work(&dir, &mut digests);
     digests.save();
     result
 }
 
-fn find_or_copy(
-    gathered: &Gathered,
+fn find_or_make(
+    sha256: Sha256,
     dir: &Path,
     digests: &mut Digests,
+    make: &dyn Fn(&Path) -> Result<(), EnvironmentError>,
 ) -> Result<(PathBuf, Sha256), EnvironmentError> {
-    let sha256 = gathered.listing(digests)?.sha256();
     let root = dir.join(sha256.to_string());
     if is_whole(&root, &sha256, digests) {
         return Ok((root, sha256));
@@ -40,7 +73,7 @@ fn find_or_copy(
         .tempdir_in(dir)
         .map_err(|e| EnvironmentError::io(dir, e))?
         .keep();
-    let copied = copy(gathered, &fresh)
+    let copied = make(&fresh)
         .and_then(|()| Listing::of_tree(&fresh, digests))
         .and_then(|listing| match listing.sha256() == sha256 {
             true => Ok(()),

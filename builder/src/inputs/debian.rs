@@ -11,7 +11,7 @@ use countersign_metadata::release::{Blob, Input};
 
 use super::{InputError, Inputs};
 
-const APT_HELPER: &str = "/usr/lib/apt/apt-helper";
+pub(crate) const APT_HELPER: &str = "/usr/lib/apt/apt-helper";
 const COMPONENTS: [&str; 3] = ["main", "contrib", "non-free"];
 
 /// The name of a file as a locked input.
@@ -122,7 +122,7 @@ fn pool_path(component: &str, package: &str, file: &str) -> String {
 }
 
 /// The sites that apt takes packages from, in its order; those of the distribution itself hold sources.
-fn sites() -> Vec<String> {
+pub(crate) fn sites() -> Vec<String> {
     let output = Command::new("apt-get").args(["indextargets", "--format", "$(SITE)"]).output();
     let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
     let mut sites: Vec<String> = Vec::new();
@@ -157,7 +157,7 @@ fn configured_sites() -> Vec<String> {
 }
 
 /// The end of what a program said, on one line.
-pub(super) fn last_lines(bytes: &[u8]) -> String {
+pub(crate) fn last_lines(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
     lines[lines.len().saturating_sub(3)..].join("; ").chars().take(400).collect()

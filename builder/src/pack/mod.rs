@@ -23,6 +23,7 @@ use countersign_metadata::release::Blob;
 
 pub use plan::{Body, Entry, Plan};
 pub use read::{Cap, Kind, Member, Strip, UnpackError, each, open};
+pub(crate) use read::{decompressed, each_of_root};
 pub use unpack::unpack;
 
 /// The zstd level of artifacts.

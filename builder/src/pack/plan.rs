@@ -80,6 +80,11 @@ impl Plan {
         Self::new(members)
     }
 
+    /// An archive of these, which the caller has looked at and sorted.
+    pub(crate) fn of_entries(entries: Vec<Entry>) -> Self {
+        Self { entries }
+    }
+
     /// The members in the order of the archive.
     pub fn entries(&self) -> &[Entry] {
         &self.entries

@@ -1,6 +1,6 @@
 //! Reads archives that anybody may have made: every name checked, every amount capped.
 
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use crate::Inside;
@@ -81,34 +81,45 @@ pub enum Kind {
     Hardlink(Inside),
 }
 
-/// Opens an archive, plain, gzip or zstd by its first bytes.
+/// What else an archive may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Law {
+    /// What has a place in sources and artifacts.
+    Strict,
+    /// A layer of a root file system: links lead where they like, as they are followed inside only; set-uid bits
+    /// are the caller's to drop; a name with a backslash, as systemd's units have, is left out.
+    Root,
+}
+
+/// Most memory that xz may take to decompress: twice what its largest preset needs.
+const XZ_MEMORY: u64 = 256 << 20;
+
+/// Opens an archive, plain, gzip, xz or zstd by its first bytes.
 ///
 /// # Errors
 /// It cannot be read, or is compressed by something else.
 pub fn open(path: &Path) -> Result<Box<dyn Read>, UnpackError> {
     let failed = |source| UnpackError::Io { path: path.to_owned(), source };
-    let mut file = crate::files::open_regular(path, 0).map_err(failed)?;
-    let mut magic = [0; 6];
-    let mut filled = 0;
-    while filled < magic.len() {
-        match file.read(&mut magic[filled..]).map_err(failed)? {
-            0 => break,
-            n => filled += n,
-        }
-    }
-    file.seek(SeekFrom::Start(0)).map_err(failed)?;
+    let file = crate::files::open_regular(path, 0).map_err(failed)?;
+    decompressed(BufReader::with_capacity(1 << 16, file)).map_err(failed)
+}
+
+/// What a reader gives, decompressed by its first bytes.
+pub(crate) fn decompressed<'a>(mut reader: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let unknown = |what: &str| {
         let text = format!("it is compressed with {what}, which this version does not read");
-        failed(io::Error::new(io::ErrorKind::Unsupported, text))
+        io::Error::new(io::ErrorKind::Unsupported, text)
     };
-    match magic {
-        [0x1f, 0x8b, ..] => Ok(Box::new(flate2::bufread::MultiGzDecoder::new(
-            BufReader::with_capacity(1 << 16, file),
-        ))),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Box::new(zstd::Decoder::new(file).map_err(failed)?)),
-        [0xfd, b'7', b'z', b'X', b'Z', 0] => Err(unknown("xz")),
+    match reader.fill_buf()? {
+        [0x1f, 0x8b, ..] => Ok(Box::new(flate2::bufread::MultiGzDecoder::new(reader))),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Box::new(zstd::Decoder::with_buffer(reader)?)),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
+            let concatenated = liblzma::stream::CONCATENATED;
+            let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, concatenated)?;
+            Ok(Box::new(liblzma::bufread::XzDecoder::new_stream(reader, stream)))
+        }
         [b'B', b'Z', b'h', ..] => Err(unknown("bzip2")),
-        _ => Ok(Box::new(BufReader::with_capacity(1 << 16, file))),
+        _ => Ok(Box::new(reader)),
     }
 }
 
@@ -129,6 +140,26 @@ pub fn each(
     strip: Strip,
     take: &mut dyn FnMut(&Member, &mut dyn Read) -> Result<(), UnpackError>,
 ) -> Result<(), UnpackError> {
+    each_by(Law::Strict, archive, cap, strip, take)
+}
+
+/// The same for a layer of a root file system: what a system may hold and an artifact may not is given too, but for
+/// special files.
+pub(crate) fn each_of_root(
+    archive: impl Read,
+    cap: Cap,
+    take: &mut dyn FnMut(&Member, &mut dyn Read) -> Result<(), UnpackError>,
+) -> Result<(), UnpackError> {
+    each_by(Law::Root, archive, cap, Strip::Nothing, take)
+}
+
+fn each_by(
+    law: Law,
+    archive: impl Read,
+    cap: Cap,
+    strip: Strip,
+    take: &mut dyn FnMut(&Member, &mut dyn Read) -> Result<(), UnpackError>,
+) -> Result<(), UnpackError> {
     let broken = |source| UnpackError::Io { path: PathBuf::from("the archive"), source };
     let mut tar = tar::Archive::new(Capped { inner: archive, left: cap.bytes });
     let mut longer = Longer::default();
@@ -143,7 +174,7 @@ pub fn each(
             if extension(&mut entry, &mut longer)? {
                 continue;
             }
-            if let Some(member) = member(&entry, std::mem::take(&mut longer), strip)? {
+            if let Some(member) = member(&entry, std::mem::take(&mut longer), strip, law)? {
                 take(&member, &mut entry)?;
             }
         }
@@ -203,11 +234,12 @@ fn extension<R: Read>(
     Ok(true)
 }
 
-/// The checked member; `None` for the root directory itself.
+/// The checked member; `None` for the root directory itself, and for what the law leaves out.
 fn member<R: Read>(
     entry: &tar::Entry<'_, R>,
     longer: Longer,
     strip: Strip,
+    law: Law,
 ) -> Result<Option<Member>, UnpackError> {
     let written = match longer.path {
         Some(path) => path.into_bytes(),
@@ -215,6 +247,9 @@ fn member<R: Read>(
     };
     let name = shown(&written);
     let refused = |what: String| UnpackError::Refused { member: name.clone(), what };
+    if law == Law::Root && written.contains(&b'\\') {
+        return Ok(None);
+    }
     let Some(path) = place(&written, strip).map_err(&refused)? else { return Ok(None) };
     let target = || match &longer.target {
         Some(target) => Ok(target.clone()),
@@ -226,13 +261,17 @@ fn member<R: Read>(
     let kind = if tar_kind.is_dir() {
         Kind::Directory
     } else if tar_kind.is_file() && !written.ends_with(b"/") {
-        if mode & 0o6000 != 0 {
+        if mode & 0o6000 != 0 && law == Law::Strict {
             return Err(refused("it is set-uid or set-gid".to_owned()));
         }
         Kind::File
     } else if tar_kind.is_symlink() {
         let target = target()?;
-        if !path.link_stays(&target) {
+        let good = match law {
+            Law::Strict => path.link_stays(&target),
+            Law::Root => !target.is_empty() && target.len() <= MAX_PATH && !target.contains('\0'),
+        };
+        if !good {
             return Err(refused(format!(
                 "its target {:?} leaves the tree",
                 shown(target.as_bytes())

@@ -144,8 +144,15 @@ impl Published {
         let parts = &lock.spec.environment.parts;
         let wanted_rust =
             rust_version(parts).map_or(Toolchain::Default, |v| Toolchain::Version(v, None));
-        let environment = BuildEnvironment::gather(&spec.environment, wanted_rust, cache)
-            .map_err(PrepareError::from)?;
+        let environment = BuildEnvironment::locked(
+            &spec.environment,
+            &lock.spec,
+            wanted_rust,
+            inputs,
+            cache,
+            now,
+        )
+        .map_err(PrepareError::from)?;
         let identity = environment.identity().clone();
         let changes = difference(parts, environment.parts());
         let at_hand = prepare::at_hand(&lock, inputs)?;

@@ -1,8 +1,8 @@
 //! The rules of a recipe that its types cannot say.
 
-use countersign_metadata::release;
+use countersign_metadata::release::{self, EnvironmentKind};
 
-use super::{RecipeSpec, SourceSpec};
+use super::{EnvironmentSpec, RecipeSpec, SourceSpec, Tool};
 use crate::Inside;
 
 /// A rule that a recipe breaks.
@@ -25,9 +25,7 @@ pub(super) fn check(spec: &RecipeSpec) -> Result<(), Broken> {
     source(&spec.source)?;
     build(spec)?;
     outputs(spec)?;
-    if let Some(name) = spec.environment.packages.iter().find(|n| !is_package(n)) {
-        return Err(broken(&["environment", "packages"], format!("{name:?} is no package name")));
-    }
+    environment(&spec.environment)?;
     if let Some((oldest, newest)) = spec.protocol
         && oldest > newest
     {
@@ -35,6 +33,44 @@ pub(super) fn check(spec: &RecipeSpec) -> Result<(), Broken> {
     }
     release::check_actions(&spec.actions).map_err(|e| broken(&["actions"], e.to_string()))?;
     node(spec)
+}
+
+fn environment(spec: &EnvironmentSpec) -> Result<(), Broken> {
+    let kind = spec.kind;
+    let only = |name: &str, of: &str| {
+        let rule = format!("it is for environments of kind {of}");
+        Err(broken(&["environment", name], rule))
+    };
+    // A version fixes what apt would choose.
+    let good = |name: &&String| match name.split_once('=') {
+        Some((name, version)) if kind == EnvironmentKind::Debian => {
+            is_package(name) && is_plain(version) && !version.is_empty()
+        }
+        _ => is_package(name),
+    };
+    if let Some(name) = spec.packages.iter().find(|name| !good(name)) {
+        return Err(broken(&["environment", "packages"], format!("{name:?} is no package name")));
+    }
+    if let Some(channel) = &spec.rust {
+        if kind != EnvironmentKind::Debian || !spec.tools.contains(&Tool::Rust) {
+            return only("rust", "debian, with the tool \"rust\"");
+        }
+        if !crate::environment::is_channel(channel) {
+            return Err(broken(&["environment", "rust"], "it is stable, or a version like 1.95.0"));
+        }
+    }
+    match (kind, &spec.image) {
+        (EnvironmentKind::Oci, None) => {
+            Err(broken(&["environment"], "an environment of kind oci names its image"))
+        }
+        (EnvironmentKind::Oci, Some(_)) if !spec.packages.is_empty() => {
+            only("packages", "host or debian: an image holds what it holds")
+        }
+        (EnvironmentKind::Oci, Some(_)) => Ok(()),
+        (_, Some(_)) => only("image", "oci"),
+        (_, None) if spec.sha256.is_some() => only("sha256", "oci"),
+        (_, None) => Ok(()),
+    }
 }
 
 fn source(source: &SourceSpec) -> Result<(), Broken> {

@@ -1,6 +1,7 @@
 //! What a recipe can say, field by field.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use countersign_metadata::release::{EnvironmentKind, Urgency};
 use countersign_metadata::{ActionId, NodeSpec, Product, Sha256, Version};
@@ -72,14 +73,23 @@ pub enum SourceSpec {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct EnvironmentSpec {
-    /// `host`: the machine's own toolchain, read-only and digested.
+    /// `host`: the machine's own toolchain, read-only and digested. `debian`: locked packages. `oci`: an image's layers.
     pub kind: EnvironmentKind,
     /// Sets of tools.
     #[serde(default)]
     pub tools: BTreeSet<Tool>,
-    /// Further packages, which must be installed on the machine.
+    /// Further packages: for `host` of those that the machine has installed, for `debian` of those that apt knows.
     #[serde(default)]
     pub packages: BTreeSet<String>,
+    /// For `debian` with Rust: its channel, `stable` or a version; else what the source's toolchain file says.
+    #[serde(default)]
+    pub rust: Option<String>,
+    /// For `oci`: the image, from the recipe's directory. It is read when the recipe is locked, and not afterwards.
+    #[serde(default)]
+    pub image: Option<PathBuf>,
+    /// For `oci`: the digest that the image must have: of its manifest, or of the tar of a root file system.
+    #[serde(default)]
+    pub sha256: Option<Sha256>,
 }
 
 /// A set of tools.

@@ -17,6 +17,8 @@ pub(crate) fn facts(release: &Release) -> Vec<Fact> {
     rows.add("lock", format!("sha256 {}", release.lock));
     let kind = match release.environment.kind {
         EnvironmentKind::Host => "the machine's own toolchain",
+        EnvironmentKind::Debian => "locked Debian packages",
+        EnvironmentKind::Oci => "a container image's layers",
     };
     rows.add("environment", format!("{kind}, sha256 {}", release.environment.sha256));
     for input in &release.inputs {

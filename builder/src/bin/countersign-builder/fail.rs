@@ -53,7 +53,7 @@ pub(super) fn export(error: &ExportError) -> Failure {
     match error {
         ExportError::Exists(_) => told(Exit::Input).hint("name another directory with --output"),
         ExportError::WholeMachine => told(Exit::Host).hint("export on a machine with dpkg"),
-        ExportError::Source(_) => told(Exit::Input),
+        ExportError::Source(_) | ExportError::Image(_) => told(Exit::Input),
         ExportError::Vendor(_) => told(Exit::Untrusted),
         ExportError::Io { .. } => told(Exit::Host).hint("is there space, and may you write there?"),
     }
@@ -71,6 +71,17 @@ fn environment(cause: &EnvironmentError, told: impl Fn(Exit) -> Failure) -> Fail
             told(Exit::Host).hint("leave [environment] packages out: all of /usr is taken here")
         }
         EnvironmentError::Changed => told(Exit::Busy),
+        EnvironmentError::NoApt => {
+            told(Exit::Host).hint("lock on a machine with apt; building needs none where the inputs are at hand (--inputs)")
+        }
+        EnvironmentError::Unresolved(_) => told(Exit::Input).hint(
+            "are the names those of Debian packages, and are Debian's suites in this machine's apt sources?",
+        ),
+        EnvironmentError::Input(cause) => input(cause, told),
+        EnvironmentError::Unpack { .. }
+        | EnvironmentError::OtherPackage { .. }
+        | EnvironmentError::Tree(_)
+        | EnvironmentError::Image { .. } => told(Exit::Untrusted),
         EnvironmentError::Program { .. } | EnvironmentError::Io { .. } => told(Exit::Host),
     }
 }

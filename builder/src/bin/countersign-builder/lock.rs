@@ -25,8 +25,9 @@ impl Args {
         let progress = Progress::spinner("resolving");
         let (cache, inputs) = self.stores.open(Vec::new())?;
         let before = Lock::read(&self.dir).ok();
-        let lock = prepare::resolve(&self.dir, &inputs, &cache, &|step| progress.now(step))
-            .map_err(|e| crate::fail::prepare("nothing was locked", e))?;
+        let (lock, tamed) =
+            prepare::resolve(&self.dir, &inputs, &cache, &|step| progress.now(step))
+                .map_err(|e| crate::fail::prepare("nothing was locked", e))?;
         let path = lock
             .write(&self.dir)
             .map_err(|e| crate::fail::prepare("nothing was locked", e.into()))?;
@@ -35,17 +36,26 @@ impl Args {
         let changed = before.is_none_or(|before| before.sha256() != lock.sha256());
         out.say(format!("{} {}", if changed { "wrote" } else { "unchanged:" }, path.display()));
         out.say(format!(
-            "environment {} from {} packages of this machine, {} inputs",
+            "environment {} ({}) from {} parts, {} inputs",
             environment.sha256.short(),
+            environment.kind.name(),
             environment.parts.len(),
             lock.spec.inputs.len()
         ));
+        if !tamed.is_empty() {
+            out.say(format!(
+                "note: {} files of the environment lost their set-uid or set-gid bit: {}",
+                tamed.len(),
+                tamed.join(", ")
+            ));
+        }
         out.json(&json!({
             "lock": path,
             "sha256": lock.sha256(),
             "changed": changed,
             "environment": environment,
             "inputs": lock.spec.inputs,
+            "set-uid-dropped": tamed,
         }));
         Ok(Exit::Done)
     }

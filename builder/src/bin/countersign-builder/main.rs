@@ -3,6 +3,7 @@
 mod build;
 mod check;
 mod compare;
+mod env;
 mod export;
 mod fail;
 mod lock;
@@ -40,6 +41,9 @@ enum Verb {
     Compare(compare::Args),
     /// Lay environment, source and inputs out as a root tree, for a container FROM scratch
     Export(export::Args),
+    /// The build's environment by itself
+    #[command(subcommand)]
+    Env(env::Verb),
     /// Print this machine's platform, as it stands in artifacts' names
     Platform(platform::Args),
     #[command(flatten)]
@@ -72,6 +76,7 @@ fn main() -> ExitCode {
                 Verb::Check(args) => args.run(out),
                 Verb::Compare(args) => args.run(out),
                 Verb::Export(args) => args.run(out),
+                Verb::Env(verb) => verb.run(out),
                 Verb::Platform(args) => args.run(out),
                 Verb::Extras(extras) => extras.print::<Program>(),
             }
