@@ -44,8 +44,7 @@ impl Args {
         ));
         if !tamed.is_empty() {
             out.say(format!(
-                "note: {} files of the environment lost their set-uid or set-gid bit: {}",
-                tamed.len(),
+                "note: set-uid and set-gid bits of the environment's files were dropped: {}",
                 tamed.join(", ")
             ));
         }
