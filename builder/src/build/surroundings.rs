@@ -97,7 +97,10 @@ impl Surroundings {
         let path = match varied(Kind::SearchPath) {
             false => search_path(has_rust),
             true => {
-                format!("/nowhere/bin:{}/bin:/usr/bin:/sbin:/usr/sbin:/nowhere/sbin", rust(has_rust))
+                format!(
+                    "/nowhere/bin:{}/bin:/usr/bin:/sbin:/usr/sbin:/nowhere/sbin",
+                    rust(has_rust)
+                )
             }
         };
         let locale = pick(Kind::Locale, "C.UTF-8", locale::NAME);
