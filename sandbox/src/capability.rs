@@ -19,10 +19,13 @@ pub(crate) const CGROUP_MEMORY: &str = "memory limit";
 pub(crate) const CGROUP_PROCESSES: &str = "process group limit";
 pub(crate) const PROCESSORS: &str = "processors";
 pub(crate) const OPEN_FILES: &str = "open files";
+pub(crate) const OVERLAY: &str = "overlay";
+pub(crate) const ID_MAP: &str = "id-mapped mount";
 
-/// All that is probed, with what it is for. The last two names of [`Error::Missing`](crate::Error::Missing),
-/// "processors" and "open files", depend on how many are asked for.
-const ALL: [(&str, &str); 12] = [
+/// All that is probed, with what it is for. The last names of [`Error::Missing`](crate::Error::Missing),
+/// "processors" and "open files", depend on how many are asked for; "id-mapped mount" on the file system that is
+/// to be seen through one, as "overlay" does too.
+const ALL: [(&str, &str); 13] = [
     (PRIVATE_USER, "root's payloads run as a kernel user that nobody else is"),
     (USER_NAMESPACES, "the payload's user ids and rights mean nothing outside"),
     (NAMESPACES, "own processes, network, IPC, host name and control group root"),
@@ -37,6 +40,7 @@ const ALL: [(&str, &str); 12] = [
         CGROUP_MEMORY,
         "memory of all processes together is bounded; needed when a limit is asked for",
     ),
+    (OVERLAY, "state that the payload changes, above a snapshot that stays as it is"),
     (CGROUP_PROCESSES, "a second bound on the number of processes; a resource limit is the first"),
 ];
 

@@ -44,6 +44,7 @@ mod stage;
 pub mod subvolume;
 mod sys;
 mod wire;
+mod written;
 
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,6 +55,7 @@ pub use error::Error;
 pub use options::{Clock, Identity, Limits, Machine, Mask, Mount, Network, Random};
 pub use running::{Ended, Exit, Readiness, Running, Usage};
 pub use spec::Sandbox;
+pub use written::{Change, Deed, Written, written};
 
 /// The name under which this program is executed again.
 const KEEPER: &str = "countersign-sandbox-init";

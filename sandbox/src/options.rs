@@ -1,6 +1,6 @@
 //! The options of a sandbox: mounts, identity, machine, limits, network.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,24 @@ pub enum Mount {
     Writable {
         /// The path outside.
         from: PathBuf,
+        /// The path inside.
+        to: PathBuf,
+    },
+    /// A directory of the caller's that the payload sees as its own and may change, while nothing in it
+    /// changes: what the payload writes, changes and removes goes to `upper` ([`written`](crate::written)
+    /// lists it), and a second payload with another `upper` sees what the first one saw. Nobody else should
+    /// write `lower` meanwhile. A socket, FIFO, device or further file system in it is refused, before and
+    /// after. As root, `lower` is seen through an id-mapped mount: what its owner owns belongs to the payload,
+    /// what others own to nobody that runs. A file with several names is one file no more where the
+    /// payload changes it; as a plain user, directories that were there cannot be renamed (`EXDEV`).
+    Overlay {
+        /// The directory outside that stays as it is.
+        lower: PathBuf,
+        /// A directory of the caller's, given to the payload as [`Mount::Writable`] is: empty, or with what an
+        /// earlier payload wrote above the same `lower`. Its mode and owner are those of `to`.
+        upper: PathBuf,
+        /// An empty directory on the file system of `upper`, for the kernel; it is empty again after.
+        work: PathBuf,
         /// The path inside.
         to: PathBuf,
     },
@@ -59,6 +77,17 @@ pub enum Mount {
         /// The path inside.
         to: PathBuf,
     },
+}
+
+impl Mount {
+    /// The directory of the caller's that is given to the payload to be written, if it is such a mount.
+    pub(crate) fn scratch(&self) -> Option<&Path> {
+        match self {
+            Self::Writable { from, .. } => Some(from),
+            Self::Overlay { upper, .. } => Some(upper),
+            _ => None,
+        }
+    }
 }
 
 /// Who and where the payload believes it is.

@@ -45,8 +45,16 @@ impl Plan {
     /// Makes the sources absolute: the keeper works in `/`.
     pub(crate) fn make_absolute(&mut self) -> std::io::Result<()> {
         for mount in &mut self.mounts {
-            if let Mount::ReadOnly { from, .. } | Mount::Writable { from, .. } = mount {
-                *from = std::path::absolute(&*from)?;
+            match mount {
+                Mount::ReadOnly { from, .. } | Mount::Writable { from, .. } => {
+                    *from = std::path::absolute(&*from)?;
+                }
+                Mount::Overlay { lower, upper, work, .. } => {
+                    for path in [lower, upper, work] {
+                        *path = std::path::absolute(&*path)?;
+                    }
+                }
+                _ => {}
             }
         }
         Ok(())
@@ -171,7 +179,7 @@ impl Sandbox {
     }
 
     /// How many bytes must stay free on the file systems of the scratch directories
-    /// ([`Mount::Writable`]). It is looked at twenty times a second; when there are less, everything is killed
+    /// ([`Mount::Writable`], and the `upper` of [`Mount::Overlay`]). It is looked at twenty times a second; when there are less, everything is killed
     /// and [`Error::Full`] is the result.
     #[must_use]
     pub fn keep_free(mut self, bytes: u64) -> Self {

@@ -64,6 +64,8 @@ pub(crate) struct Init<'a> {
     pub(crate) log: Option<File>,
     /// Kernel ids of the payload and of init, when the caller is root.
     pub(crate) private: Option<(u32, u32)>,
+    /// As root, the id maps of lower directories, in the plan's order.
+    pub(crate) lowers: Vec<OwnedFd>,
     pub(crate) membership: Membership,
     pub(crate) keeper: UnixStream,
     pub(crate) caller: &'a UnixStream,
@@ -107,7 +109,8 @@ impl Init<'_> {
         .needs(NAMESPACES)?;
         let identity = &self.plan.identity;
         let owner = self.private.map_or((identity.uid, identity.gid), |(id, _)| (id, id));
-        let tree = tree::enter(self.plan, count, owner, self.private.is_some())?;
+        let tree = tree::enter(self.plan, count, owner, self.private.is_some(), &self.lowers)?;
+        self.lowers.clear();
         nix::unistd::sethostname(&identity.hostname).step("set the host name")?;
         sys::set_domain_name(&identity.domain).step("set the domain name")?;
         let networked = self.network(&tree, owner.1)?;

@@ -16,10 +16,9 @@ use super::cgroup::Groups;
 use super::ids::{self, Ids};
 use super::init::Init;
 use super::owner::{self, Given};
-use super::probe;
+use super::{overlay, probe};
 use crate::capability::NAMESPACES;
 use crate::error::{Failure, Kind, Staged, Step};
-use crate::options::Mount;
 use crate::spec::Plan;
 use crate::sys::{self, Fork};
 use crate::wire::{self, Errand, Event, Report, Word};
@@ -53,7 +52,9 @@ fn run_plan(plan: &Plan, log: Option<File>, caller: &UnixStream) -> Option<Event
     let mut given = Given::default();
     let last = attend(plan, log, caller, &mut groups, &mut given);
     groups.remove();
-    let handed_back = given.hand_back().err();
+    let handed_back = given.hand_back();
+    overlay::clean(plan);
+    let handed_back = handed_back.and_then(|()| overlay::check_after(plan)).err();
     match last {
         Ok(Some(report)) => Some(Event::Ended { report, handed_back }),
         Ok(None) => None,
@@ -72,6 +73,7 @@ fn attend(
     let inside = (plan.identity.uid, plan.identity.gid);
     *groups = Groups::make(plan, &unique())?;
     owner::refuse_doors(plan)?;
+    let lowers = overlay::prepare(plan, ids.private())?;
     if let Some((payload, _)) = ids.private() {
         *given = Given::give(plan, payload)?;
     }
@@ -86,11 +88,11 @@ fn attend(
             let private = ids.private();
             // The reservation of the ids is the keeper's alone.
             drop(ids);
-            Init { plan, log, private, membership, keeper: theirs, caller }.run()
+            Init { plan, log, private, lowers, membership, keeper: theirs, caller }.run()
         }
         Fork::Parent(child) => child,
     };
-    drop((theirs, log, membership));
+    drop((theirs, log, membership, lowers));
     let result = listen(child, &ours, caller, &ids, plan);
     // SIGKILL from outside reaches even the first process of a pid namespace, and all others die with it.
     _ = kill(child, Signal::SIGKILL);
@@ -160,7 +162,7 @@ fn refuse_full(plan: &Plan) -> Staged<()> {
         return Ok(());
     }
     for mount in &plan.mounts {
-        let Mount::Writable { from, .. } = mount else { continue };
+        let Some(from) = mount.scratch() else { continue };
         let stat = statvfs(from).fail(Kind::Owner, from.display().to_string())?;
         let free = stat.blocks_available().saturating_mul(stat.fragment_size());
         if free < plan.keep_free {

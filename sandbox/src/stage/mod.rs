@@ -22,6 +22,7 @@ mod init;
 mod keeper;
 mod landlock;
 mod output;
+mod overlay;
 mod owner;
 mod payload;
 mod probe;

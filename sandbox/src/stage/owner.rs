@@ -25,11 +25,16 @@ impl Given {
     pub(crate) fn give(plan: &Plan, id: u32) -> Staged<Self> {
         let mut given = Self::default();
         for mount in &plan.mounts {
-            let Mount::Writable { from, .. } = mount else { continue };
-            if let Err(error) = given.give_one(from, id) {
-                // The first failure is the one to tell.
-                _ = given.hand_back();
-                return Err(Failure::new(Kind::Owner, from.display().to_string(), &error));
+            let work = match mount {
+                Mount::Overlay { work, .. } => Some(work.as_path()),
+                _ => None,
+            };
+            for from in [mount.scratch(), work].into_iter().flatten() {
+                if let Err(error) = given.give_one(from, id) {
+                    // The first failure is the one to tell.
+                    _ = given.hand_back();
+                    return Err(Failure::new(Kind::Owner, from.display().to_string(), &error));
+                }
             }
         }
         Ok(given)
@@ -64,20 +69,37 @@ impl Given {
 /// no other wall of the sandbox stands between.
 pub(crate) fn refuse_doors(plan: &Plan) -> Staged<()> {
     for mount in &plan.mounts {
-        let Mount::Writable { from, .. } = mount else { continue };
-        let looked = walk(from, Beyond::Too, &mut |_, name, stat| {
-            let what = match stat.st_mode & libc::S_IFMT {
-                libc::S_IFREG | libc::S_IFDIR | libc::S_IFLNK => return Ok(()),
-                libc::S_IFSOCK => "socket",
-                libc::S_IFIFO => "FIFO",
-                _ => "device",
-            };
-            let name = name.to_string_lossy();
-            Err(io::Error::other(format!("{name} in it is a {what}: a way out of the sandbox")))
+        let Some(from) = mount.scratch() else { continue };
+        let marks = matches!(mount, Mount::Overlay { .. });
+        let looked = walk(from, Beyond::Too, &mut |_, name, stat| match door(stat) {
+            // The mark of something removed, which nobody can open.
+            Some("device") if marks && is_mark(stat) => Ok(()),
+            Some(what) => Err(is_a_door(name, what)),
+            None => Ok(()),
         });
         looked.fail(Kind::Owner, from.display().to_string())?;
     }
     Ok(())
+}
+
+/// What leads out of a sandbox, if it is such a thing.
+pub(super) fn door(stat: &FileStat) -> Option<&'static str> {
+    match stat.st_mode & libc::S_IFMT {
+        libc::S_IFREG | libc::S_IFDIR | libc::S_IFLNK => None,
+        libc::S_IFSOCK => Some("socket"),
+        libc::S_IFIFO => Some("FIFO"),
+        _ => Some("device"),
+    }
+}
+
+pub(super) fn is_a_door(name: &CString, what: &str) -> io::Error {
+    let name = name.to_string_lossy();
+    io::Error::other(format!("{name} in it is a {what}: a way out of the sandbox"))
+}
+
+/// Whether it is how an overlay marks a removed name: the character device 0:0.
+fn is_mark(stat: &FileStat) -> bool {
+    stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == 0
 }
 
 fn open_dir(path: &Path) -> nix::Result<OwnedFd> {
@@ -111,14 +133,14 @@ type Visit<'a> = dyn FnMut(&OwnedFd, &CString, &FileStat) -> io::Result<()> + 'a
 
 /// Whether what other file systems have below a directory is visited too.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Beyond {
+pub(super) enum Beyond {
     Too,
     Not,
 }
 
 /// Visits everything below a directory, following no link. The tree may be hostile:
 /// two descriptors are open at a time however deep it is, and no path is ever put together.
-fn walk(top: &Path, beyond: Beyond, visit: &mut Visit<'_>) -> io::Result<()> {
+pub(super) fn walk(top: &Path, beyond: Beyond, visit: &mut Visit<'_>) -> io::Result<()> {
     let mut here = open_dir(top)?;
     let device = match beyond {
         Beyond::Not => Some(fstat(&here)?.st_dev),

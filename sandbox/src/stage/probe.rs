@@ -10,8 +10,8 @@ use super::cgroup::Groups;
 use super::ids::{self, Ids};
 use super::{keeper, landlock, tree};
 use crate::capability::{
-    CGROUP_MEMORY, CGROUP_PROCESSES, CLOCK, EYE, Found, LANDLOCK, MOUNTS, NAMESPACES, PRIVATE_USER,
-    PROC, SECCOMP, SINKHOLE, USER_NAMESPACES,
+    CGROUP_MEMORY, CGROUP_PROCESSES, CLOCK, EYE, Found, LANDLOCK, MOUNTS, NAMESPACES, OVERLAY,
+    PRIVATE_USER, PROC, SECCOMP, SINKHOLE, USER_NAMESPACES,
 };
 use crate::error::{Failure, Kind, Staged, Step};
 use crate::net;
@@ -134,6 +134,7 @@ fn second() -> Vec<Found> {
             let found = vec![
                 told(PROC, tree::probe_proc().needs(PROC)),
                 told(MOUNTS, tree::probe_mounts().needs(MOUNTS)),
+                told(OVERLAY, tree::probe_layers().needs(OVERLAY)),
             ];
             _ = wire::send(&theirs, &found, &[]);
             std::process::exit(0)

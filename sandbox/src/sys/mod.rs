@@ -5,6 +5,7 @@ mod filter;
 mod mount;
 mod packet;
 mod process;
+mod xattr;
 
 pub(crate) use btrfs::{create_subvolume, snapshot_subvolume};
 pub(crate) use filter::{install_seccomp, seccomp_available};
@@ -15,6 +16,8 @@ pub(crate) use process::{
     drop_bounding, fork, lock_securebits, out_of_the_way, own, place, set_capabilities,
     set_domain_name,
 };
+
+pub(crate) use xattr::takes_user_attributes;
 
 use std::io;
 

@@ -14,8 +14,10 @@ const MOVE_MOUNT_F_EMPTY_PATH: u32 = 0x4;
 const MOVE_MOUNT_T_EMPTY_PATH: u32 = 0x40;
 const FSOPEN_CLOEXEC: u32 = 1;
 const FSMOUNT_CLOEXEC: u32 = 1;
+const FSCONFIG_SET_FLAG: u32 = 0;
 const FSCONFIG_SET_STRING: u32 = 1;
 const FSCONFIG_CMD_CREATE: u32 = 6;
+const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
 
 /// `struct mount_attr`.
 #[repr(C)]
@@ -48,6 +50,11 @@ impl FsContext {
         self.config(FSCONFIG_SET_STRING, key.as_ptr(), value.as_ptr())
     }
 
+    /// Sets an option that has no value.
+    pub(crate) fn flag(&self, key: &CStr) -> io::Result<()> {
+        self.config(FSCONFIG_SET_FLAG, key.as_ptr(), std::ptr::null())
+    }
+
     /// Creates the file system and a mount of it with these `MOUNT_ATTR_` flags.
     pub(crate) fn mount(self, flags: u64) -> io::Result<Detached> {
         self.config(FSCONFIG_CMD_CREATE, std::ptr::null(), std::ptr::null())?;
@@ -65,7 +72,7 @@ impl FsContext {
         value: *const libc::c_char,
     ) -> io::Result<()> {
         // SAFETY: key and value are null or NUL-terminated strings of the caller's that live through the call,
-        // as the two commands used here expect.
+        // as the three commands used here expect.
         check(unsafe {
             libc::syscall(libc::SYS_fsconfig, self.0.as_raw_fd(), command, key, value, 0)
         })?;
@@ -107,7 +114,21 @@ impl Detached {
 
     /// Sets `MOUNT_ATTR_` flags on it and all below, and cuts it off from propagation.
     pub(crate) fn seal(&self, flags: u64) -> io::Result<()> {
-        let attr = MountAttr { set: flags, clear: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 };
+        self.change(&MountAttr {
+            set: flags,
+            clear: 0,
+            propagation: libc::MS_PRIVATE,
+            userns_fd: 0,
+        })
+    }
+
+    /// Shows the owners of its files as the maps of this user namespace say (Linux 5.12, where the file system can).
+    pub(crate) fn map_ids(&self, namespace: BorrowedFd<'_>) -> io::Result<()> {
+        let userns_fd = u64::try_from(namespace.as_raw_fd()).map_err(io::Error::other)?;
+        self.change(&MountAttr { set: MOUNT_ATTR_IDMAP, clear: 0, propagation: 0, userns_fd })
+    }
+
+    fn change(&self, attr: &MountAttr) -> io::Result<()> {
         // SAFETY: a live descriptor, an empty string, and one live struct of the size told.
         check(unsafe {
             libc::syscall(
@@ -115,7 +136,7 @@ impl Detached {
                 self.0.as_raw_fd(),
                 c"".as_ptr(),
                 libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
-                &raw const attr,
+                std::ptr::from_ref(attr),
                 size_of::<MountAttr>(),
             )
         })?;

@@ -11,6 +11,7 @@
 
 mod files;
 mod inside;
+mod layers;
 mod life;
 mod limits;
 mod masks;
@@ -32,7 +33,16 @@ fn main() -> ExitCode {
         return inside::run(verb, rest);
     }
     let mut trials = Vec::new();
-    let all = [walls::ALL, files::ALL, seen::ALL, masks::ALL, limits::ALL, network::ALL, life::ALL];
+    let all = [
+        walls::ALL,
+        files::ALL,
+        layers::ALL,
+        seen::ALL,
+        masks::ALL,
+        limits::ALL,
+        network::ALL,
+        life::ALL,
+    ];
     for (name, test) in all.into_iter().flatten() {
         trials.push(Trial::test(*name, || {
             test();

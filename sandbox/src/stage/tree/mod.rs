@@ -9,6 +9,7 @@
 //! ```
 
 mod ground;
+mod layers;
 mod source;
 
 use std::fs::File;
@@ -43,12 +44,19 @@ pub(crate) struct Tree {
     pub(crate) sysctl: OwnedFd,
 }
 
-/// Builds the tree and makes it this process's root. `owner` is the payload's id as this process sees it.
-pub(crate) fn enter(plan: &Plan, cpus: usize, owner: (u32, u32), private: bool) -> Staged<Tree> {
+/// Builds the tree and makes it this process's root. `owner` is the payload's id as this process sees it;
+/// `lowers` has the id map of each [`Mount::Overlay`]'s lower directory, where the caller is root.
+pub(crate) fn enter(
+    plan: &Plan,
+    cpus: usize,
+    owner: (u32, u32),
+    private: bool,
+    lowers: &[OwnedFd],
+) -> Staged<Tree> {
     let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     nix::mount::mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
         .step("cut the mounts off from the machine's")?;
-    let sources = source::take_all(plan, private)?;
+    let sources = source::take_all(plan, private, lowers)?;
     let devices = source::take_devices()?;
     let outside = source::proc(0).needs(PROC)?;
     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
@@ -76,6 +84,7 @@ pub(crate) fn to(mount: &Mount) -> &Path {
     match mount {
         Mount::ReadOnly { to, .. }
         | Mount::Writable { to, .. }
+        | Mount::Overlay { to, .. }
         | Mount::Tmpfs { to, .. }
         | Mount::File { to, .. }
         | Mount::Link { to, .. }
@@ -90,10 +99,18 @@ pub(crate) fn probe_proc() -> io::Result<()> {
 
 /// Whether mounts can be made, sealed and attached here; for a probe.
 pub(crate) fn probe_mounts() -> io::Result<()> {
+    // Where the machine's root is shared, its other namespaces would get the mount too.
+    let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    nix::mount::mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)?;
     let probe =
         Memory { bytes: 4096, inodes: 2, mode: 0o755, owner: None, flags: NOSUID }.make()?;
     probe.seal(RDONLY)?;
     probe.attach(File::open("/")?.as_fd())
+}
+
+/// Whether this kernel has layered file systems for this user; for a probe.
+pub(crate) fn probe_layers() -> io::Result<()> {
+    crate::sys::FsContext::open(c"overlay").map(drop)
 }
 
 fn content_bytes(plan: &Plan) -> u64 {

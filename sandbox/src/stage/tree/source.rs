@@ -1,12 +1,13 @@
 //! What the tree is made of: detached mounts, sealed before they are attached anywhere.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, major};
 
+use super::layers;
 use crate::capability::MOUNTS;
 use crate::error::{Failure, Kind, Staged, Step};
 use crate::options::Mount;
@@ -31,8 +32,24 @@ pub(super) enum Ready<'a> {
 }
 
 /// Copies of all sources, while the machine's tree is still there and nothing lies above it.
-pub(super) fn take_all(plan: &Plan, private: bool) -> Staged<Vec<Ready<'_>>> {
-    plan.mounts.iter().map(|mount| take(mount, private)).collect()
+pub(super) fn take_all<'a>(
+    plan: &'a Plan,
+    private: bool,
+    lowers: &[OwnedFd],
+) -> Staged<Vec<Ready<'a>>> {
+    let taken: Vec<_> =
+        plan.mounts.iter().map(|mount| take(mount, private)).collect::<Staged<_>>()?;
+    // Last, because a lower directory is covered by its own sealed copy on the way.
+    let mut maps = lowers.iter();
+    taken
+        .into_iter()
+        .map(|ready| match ready {
+            Ready::Made(Mount::Overlay { lower, upper, work, .. }) => {
+                Ok(Ready::Copy(layers::lay(lower, upper, work, maps.next())?, true))
+            }
+            other => Ok(other),
+        })
+        .collect()
 }
 
 fn take(mount: &Mount, private: bool) -> Staged<Ready<'_>> {
