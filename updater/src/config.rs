@@ -39,6 +39,7 @@
 //! migrate = "1h"               # how long one migration of the copied state may take
 //! memory = "2GiB"              # "none" lowers this one protection, where no cgroup can be had
 //! processes = 512
+//! state = "overlay"            # above a snapshot; "copy" where a node stumbles over what overlays do otherwise
 //!
 //! [swap]
 //! snapshots = 3                # how many are kept
@@ -279,6 +280,17 @@ pub struct Shadow {
     pub memory: Option<u64>,
     /// Processes it may have.
     pub processes: u64,
+    /// What it writes to.
+    pub state: ShadowState,
+}
+
+/// What a shadow writes to. The snapshot of the live state stays as it is either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShadowState {
+    /// An overlay above the snapshot, or a copy of it where this machine can make none.
+    Overlay,
+    /// A copy of it, always.
+    Copy,
 }
 
 /// How a release is swapped in.

@@ -54,6 +54,7 @@ pub fn machine() -> Vec<Finding> {
                 "run as root or in a delegated cgroup, or lower this one: [shadow] memory = \"none\"",
             ),
             "process group limit" => (false, "not needed: a resource limit bounds processes too"),
+            "overlay" => (false, "a shadow runs on a second copy of the state instead"),
             "clock" => (false, "not needed on a node: builders use it"),
             _ => (true, "shadows are refused on this machine until it has this"),
         };

@@ -7,6 +7,7 @@ mod fixture;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -25,7 +26,7 @@ use fixture::{PRODUCT, Repository};
 
 fn main() -> ExitCode {
     countersign_sandbox::init_if_asked();
-    let tests: [(&str, fn()); 14] = [
+    let tests: [(&str, fn()); 16] = [
         ("a_quiet_node_is_cleared_and_the_clearance_can_be_recalled", quiet),
         ("health_and_version_are_asked_over_the_nodes_own_socket", healthy),
         ("an_answer_that_names_another_version_refuses", other_version),
@@ -39,6 +40,8 @@ fn main() -> ExitCode {
         ("a_node_that_does_not_stop_is_refused", does_not_stop),
         ("an_area_that_the_release_reads_is_not_migrated", reads),
         ("an_identity_is_made_up_where_the_secrets_are_left_out", identity),
+        ("the_live_state_is_reached_by_no_link_file_or_socket_of_its_copy", live),
+        ("where_an_overlay_is_not_wanted_the_release_runs_on_a_second_copy", copied),
         ("a_version_that_cannot_open_a_copy_is_told_with_its_last_words", opens),
     ];
     let trials = tests.map(|(name, test)| {
@@ -198,6 +201,56 @@ fn reasons(report: &Report) -> &[Reason] {
     }
 }
 
+fn written(report: &Report) -> Vec<String> {
+    let list = &report.written.as_ref().unwrap().list;
+    list.iter().map(|name| format!("{} {}", name.deed, name.path)).collect()
+}
+
+/// What a live state may hold that leads back to it.
+fn live() {
+    let script = "#!/bin/sh\ncd $2; echo bad > link; echo bad > same; echo bad > dir/value\n\
+                  test -e socket && exit 9; mkfifo own; exec sleep 1000\n";
+    let bench = bench(script, json!({}));
+    let live = bench.dir.path().join("live");
+    fs::create_dir_all(live.join("dir")).unwrap();
+    fs::write(live.join("value"), "live").unwrap();
+    fs::write(live.join("dir/value"), "live").unwrap();
+    let _listens = std::os::unix::net::UnixListener::bind(live.join("socket")).unwrap();
+    std::os::unix::fs::symlink(live.join("value"), live.join("link")).unwrap();
+    // The worst copy there could be: one whose files are the live ones under other names.
+    let copy = bench.copy();
+    fs::create_dir(copy.join("dir")).unwrap();
+    fs::hard_link(live.join("value"), copy.join("same")).unwrap();
+    fs::hard_link(live.join("dir/value"), copy.join("dir/value")).unwrap();
+    std::os::unix::fs::symlink(live.join("value"), copy.join("link")).unwrap();
+    let report = bench.run(None);
+    assert_eq!(report.report().verdict, Verdict::Cleared, "{:#?}", report.report());
+    let deeds = ["changed dir/value", "created own", "changed same"];
+    assert_eq!(written(report.report()), deeds, "{}", report.report().output_end);
+    for name in ["value", "dir/value"] {
+        assert_eq!(fs::read_to_string(live.join(name)).unwrap(), "live");
+        assert_eq!(fs::metadata(live.join(name)).unwrap().uid(), nix::unistd::geteuid().as_raw());
+    }
+    // With a socket of the live node in it, nothing is started.
+    fs::hard_link(live.join("socket"), copy.join("socket")).unwrap();
+    let refused = shadow::run(&bench.home, &bench.config, &bench.staged, &copy, None);
+    let text = countersign_updater::trust_store::chain(&refused.unwrap_err());
+    assert!(text.contains("socket in it is a socket"), "{text}");
+}
+
+fn copied() {
+    let script = "#!/bin/sh\nread x < $2/value; echo $x too > $2/value; exec sleep 1000\n";
+    let mut bench = bench(script, json!({}));
+    bench.config.shadow.state = countersign_updater::config::ShadowState::Copy;
+    fs::write(bench.copy().join("value"), "one\n").unwrap();
+    let report = bench.run(None);
+    assert_eq!(report.report().verdict, Verdict::Cleared, "{:#?}", report.report());
+    assert_eq!(report.report().written, None);
+    assert_eq!(fs::read_to_string(bench.copy().join("value")).unwrap(), "one\n");
+    let above = bench.home.shadow().join("above/new/copy/value");
+    assert_eq!(fs::read_to_string(above).unwrap(), "one too\n");
+}
+
 fn quiet() {
     let bench = bench(
         "#!/bin/sh\necho started in $1 with $2\necho > \"$2/written\"\nexec sleep 1000\n",
@@ -208,7 +261,8 @@ fn quiet() {
     assert_eq!(seen.verdict, Verdict::Cleared, "{seen:#?}");
     assert!(seen.attempts.is_empty() && seen.unaccounted == 0 && seen.watched_ms >= 700);
     assert!(seen.output_end.contains("started in serve with /state"), "{}", seen.output_end);
-    assert!(bench.copy().join("written").exists());
+    assert_eq!(written(seen), ["created written"]);
+    assert_eq!(fs::read_dir(bench.copy()).unwrap().count(), 0);
     let digest = *report.digest();
     let cleared = report.clear().unwrap();
     assert_eq!(cleared.artifact(), bench.staged.identity());
@@ -268,7 +322,10 @@ fn migrates() {
     let seen = report.report();
     assert_eq!(seen.verdict, Verdict::Cleared, "{seen:#?}");
     assert_eq!((seen.migrations[0].from, seen.migrations[0].to), (1, 2));
-    assert_eq!(fs::read_to_string(bench.copy().join("schema")).unwrap(), "1 to 2\n");
+    // Rehearsed above the copy, and the node ran on top of that.
+    assert_eq!(written(seen), ["created schema"]);
+    assert_eq!(seen.written.as_ref().unwrap().bytes, 7);
+    assert_eq!(fs::read_dir(bench.copy()).unwrap().count(), 0);
 }
 
 fn migration_fails() {
@@ -279,7 +336,7 @@ fn migration_fails() {
     let area = "values".parse().unwrap();
     let wanted = Reason::MigrationFailed { area, from: 1, to: 2, exit: Exit::Code(4) };
     assert_eq!(reasons(report.report()), [wanted]);
-    assert!(!bench.copy().join("started").exists());
+    assert_eq!(written(report.report()), [""; 0]);
 }
 
 fn migration_leaves_a_daemon() {

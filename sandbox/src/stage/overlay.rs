@@ -40,8 +40,8 @@ pub(super) fn prepare(plan: &Plan, private: Option<(u32, u32)>) -> Staged<Vec<Ow
         let name = lower.display().to_string();
         let (users, groups) = look_through(lower).fail(Kind::Mount, name.as_str())?;
         if users.len().max(groups.len()) > MOST_OWNERS {
-            let error = io::Error::other(format!("its files have more than {MOST_OWNERS} owners"));
-            return Err(error).fail(Kind::Mount, name);
+            let reason = format!("the files of {name} have more than {MOST_OWNERS} owners");
+            return Err(Failure::missing(ID_MAP, reason));
         }
         let empty = fs::read_dir(work).map(|mut entries| entries.next().is_none());
         if !empty.fail(Kind::Mount, work.display().to_string())? {

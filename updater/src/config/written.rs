@@ -19,8 +19,8 @@ use toml::de::{DeTable, Deserializer};
 use super::backup::WrittenBackup;
 use super::layers::Layers;
 use super::{
-    Config, ConfigError, Fetch, Mode, Open, Policy, Probation, Rebuilt, Shadow, Swap, Updater,
-    units,
+    Config, ConfigError, Fetch, Mode, Open, Policy, Probation, Rebuilt, Shadow, ShadowState, Swap,
+    Updater, units,
 };
 
 /// The texts and their names: what turns a place into a file and a line number.
@@ -115,6 +115,7 @@ struct WrittenShadow {
     allow: Vec<Spanned<String>>,
     memory: Option<Spanned<String>>,
     processes: Option<Spanned<u64>>,
+    state: Option<Spanned<String>>,
 }
 
 #[derive(Default, Deserialize, Serialize)]
@@ -159,6 +160,7 @@ pub(super) struct Merged {
     shadow_allow: Vec<Spanned<String>>,
     shadow_memory: Spanned<String>,
     shadow_processes: Spanned<u64>,
+    shadow_state: Spanned<String>,
     swap_snapshots: Spanned<u32>,
     swap_snapshot_age: Spanned<String>,
     swap_open: Spanned<String>,
@@ -266,6 +268,7 @@ impl Written {
             shadow_allow: self.shadow.allow,
             shadow_memory: or(self.shadow.memory, "2GiB"),
             shadow_processes: or(self.shadow.processes, 512u64),
+            shadow_state: or(self.shadow.state, "overlay"),
             swap_snapshots: or(self.swap.snapshots, 3u32),
             swap_snapshot_age: or(self.swap.snapshot_age, "90d"),
             swap_open: or(self.swap.open, "migrating"),
@@ -322,6 +325,7 @@ impl Merged {
                 allow: allow.collect::<Result<_, ConfigError>>()?,
                 memory: source.read("shadow.memory", &self.shadow_memory, memory)?,
                 processes: *self.shadow_processes.get_ref(),
+                state: source.read("shadow.state", &self.shadow_state, state)?,
             },
             swap: Swap {
                 snapshots: source.one_or_more("swap.snapshots", &self.swap_snapshots)?,
@@ -451,6 +455,14 @@ pub(super) fn absolute(text: &str) -> Result<PathBuf, String> {
 
 fn age(text: &str) -> Result<Option<Duration>, units::BadUnit> {
     if text == "never" { Ok(None) } else { units::duration(text).map(Some) }
+}
+
+fn state(text: &str) -> Result<ShadowState, String> {
+    match text {
+        "overlay" => Ok(ShadowState::Overlay),
+        "copy" => Ok(ShadowState::Copy),
+        _ => Err(format!("{text:?} is neither overlay nor copy")),
+    }
 }
 
 fn open(text: &str) -> Result<Open, String> {

@@ -133,6 +133,7 @@ pub(super) fn report(
         left_out,
         attempts,
         unaccounted,
+        written: None,
         verdict: if reasons.is_empty() { Verdict::Cleared } else { Verdict::Refused { reasons } },
         output_end: String::new(),
     }

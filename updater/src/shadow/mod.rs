@@ -11,7 +11,9 @@ mod probe;
 mod report;
 mod room;
 mod trial;
+mod view;
 mod watch;
+mod written;
 
 use std::fs::File;
 use std::io;
@@ -28,12 +30,15 @@ pub use open::{Opening, open};
 pub use probe::{Answer, ProbeError, health as probe_health};
 pub use report::{AttemptSeen, Ending, HealthSeen, MigrationRun, Report, Verdict};
 pub use trial::{Trial, trial};
+pub use written::{DeedSeen, NameWritten, WrittenSeen};
 
 use crate::durable::{self, DiskError, OnDisk};
 use crate::generation::{Generation, Launch};
 use crate::stage::StagedVersion;
+use crate::state::StateError;
 use crate::{Config, Home};
 use room::Room;
+use view::StateView;
 
 /// Longest report, in bytes.
 const MAX_REPORT: u64 = 16 << 20;
@@ -51,6 +56,9 @@ pub enum ShadowError {
     /// The disk.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// What the release is to run on.
+    #[error(transparent)]
+    State(#[from] Box<StateError>),
     /// The release does not say how it runs.
     #[error("the release has no [node] section: there is nothing to run")]
     NotANode,
@@ -150,9 +158,9 @@ pub fn saved(home: &Home, artifact: &Sha256) -> Result<Option<Report>, DiskError
     serde_json::from_slice(&bytes).map(Some).map_err(io::Error::from).on_disk("read", &path)
 }
 
-/// Runs `staged` on `state_copy`, a directory that the caller made for this and will not use otherwise: the release
-/// writes it. It holds nothing secret. `old` is the generation whose state was copied; without it, the copy is empty or of
-/// unknown schema, and no migration is run.
+/// Runs `staged` above `snapshot`, a directory that the caller made for this: it stays as it is, and nobody may write it
+/// meanwhile. It holds nothing secret. `old` is the generation whose state was copied; without it, the snapshot is empty
+/// or of unknown schema, and no migration is run.
 ///
 /// # Errors
 /// The shadow could not be had. What the release did wrong is no error: the report says it.
@@ -160,14 +168,15 @@ pub fn run(
     home: &Home,
     config: &Config,
     staged: &StagedVersion,
-    state_copy: &Path,
+    snapshot: &Path,
     old: Option<&Generation>,
 ) -> Result<ShadowReport, ShadowError> {
     let release = staged.release();
     let new = crate::swap::described(config, staged, 0).ok_or(ShadowError::NotANode)?;
     let log = home.log().join(format!("shadow-{}.log", staged.identity().short()));
     durable::append_to(&log)?.set_len(0).on_disk("write", &log)?;
-    let room = Room::new(staged.tree(), state_copy, config, &log);
+    let view = StateView::above(home, config, snapshot, "new")?;
+    let room = Room::new(staged.tree(), view, config, &log);
     let rehearsal = migration::run(home, config, &new, &room, old)?;
     let seen = if rehearsal.failed() {
         None
@@ -182,6 +191,7 @@ pub fn run(
     let allowed = declared.chain(&config.shadow.allow).cloned().collect();
     let mut report = judge::report(release, config, rehearsal, seen, &allowed);
     report.output_end = tail(&log)?;
+    report.written = room.state.written()?;
     let bytes = serde_json::to_vec_pretty(&report).map_err(io::Error::from);
     let path = home.report(staged.identity());
     let bytes = bytes.on_disk("write", &path)?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::report::millis;
 use super::room::Room;
+use super::view::StateView;
 use super::{ShadowError, migration, plan, tail, watch};
 use crate::durable::{self, OnDisk};
 use crate::generation::Generation;
@@ -39,7 +40,7 @@ pub fn open(
 ) -> Result<Opening, ShadowError> {
     let log = home.log().join("open.log");
     durable::append_to(&log)?.set_len(0).on_disk("write", &log)?;
-    let room = Room::new(generation.tree(home), copy, config, &log);
+    let room = Room::new(generation.tree(home), StateView::Own(copy.to_owned()), config, &log);
     let made_up = migration::identity(config, generation, &room)?;
     if let Some(reason) = made_up.and_then(|made| made.trouble) {
         return Ok(Opening::Refused { reason });

@@ -8,6 +8,7 @@ use countersign_sandbox::{Attempt, Exit, Protocol, Usage};
 use serde::{Deserialize, Serialize};
 
 use super::judge::Reason;
+use super::written::WrittenSeen;
 
 /// The format that this code writes.
 pub(super) const FORMAT: u32 = 1;
@@ -42,6 +43,9 @@ pub struct Report {
     pub unaccounted: u64,
     /// How it ended; absent if it was never started.
     pub ending: Option<Ending>,
+    /// What it wrote to its state, migrations included; absent where it had a copy of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<WrittenSeen>,
     /// The verdict.
     pub verdict: Verdict,
     /// The end of what it printed.

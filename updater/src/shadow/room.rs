@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! /node    the release, read-only        /usr, /lib, … the machine's own programs and libraries, read-only
-//! /state   the copy of the state         everything else is the sandbox's own
+//! /state   its view of a snapshot        everything else is the sandbox's own
 //! ```
 
 use std::ffi::OsString;
@@ -15,6 +15,7 @@ use std::time::Duration;
 use countersign_metadata::node::{Ready, fill};
 use countersign_sandbox::{Identity, Limits, Mount, Network, Sandbox};
 
+use super::view::StateView;
 use crate::Config;
 use crate::config;
 use crate::durable::{DiskError, OnDisk};
@@ -44,11 +45,11 @@ const HOST: [&str; 10] = [
     "/etc/ssl/certs",
 ];
 
-/// A release, a copy of the state, and a log.
+/// A release, what it has as its state, and a log.
 #[derive(Clone)]
 pub(super) struct Room {
     pub(super) tree: PathBuf,
-    pub(super) state: PathBuf,
+    pub(super) state: StateView,
     pub(super) limits: Limits,
     pub(super) log: PathBuf,
     /// Bytes that must stay free where the state is: the operator's `free-space`.
@@ -61,8 +62,8 @@ fn limits(shadow: &config::Shadow) -> Limits {
 }
 
 impl Room {
-    pub(super) fn new(tree: PathBuf, state: &Path, config: &Config, log: &Path) -> Self {
-        let (state, limits, log) = (state.to_owned(), limits(&config.shadow), log.to_owned());
+    pub(super) fn new(tree: PathBuf, state: StateView, config: &Config, log: &Path) -> Self {
+        let (limits, log) = (limits(&config.shadow), log.to_owned());
         Self { tree, state, limits, log, keep_free: config.free_space }
     }
 
@@ -95,12 +96,12 @@ impl Room {
             *program = Path::new(TREE).join(&*program).into_os_string();
         }
         let log = File::options().append(true).open(&self.log).on_disk("write", &self.log)?;
-        drop_sockets(&self.state)?;
-        let file_bytes = longest_file(Some(&self.state))?;
+        drop_sockets(self.state.written_to())?;
+        let file_bytes = longest_file(&self.state.seen())?;
         let sandbox = plain(command, Limits { file_bytes, ..limits })
             .mount(Mount::ReadOnly { from: self.tree.clone(), to: TREE.into() });
         let mut sandbox =
-            with_state(sandbox, self.state.clone(), self.keep_free).output(log, super::MAX_OUTPUT);
+            with_state(sandbox, &self.state, self.keep_free).output(log, super::MAX_OUTPUT);
         for (name, value) in &launch.environment {
             sandbox = sandbox.environment(name, value);
         }
@@ -108,14 +109,17 @@ impl Room {
     }
 }
 
-/// Gives it a directory to be written, but not all of the disk that it lies on.
-pub(super) fn with_state(sandbox: Sandbox, from: PathBuf, keep_free: u64) -> Sandbox {
-    sandbox.mount(Mount::Writable { from, to: STATE.into() }).work_dir(STATE).keep_free(keep_free)
+/// Gives it a state to be written, but not all of the disk that it lies on.
+pub(super) fn with_state(sandbox: Sandbox, state: &StateView, keep_free: u64) -> Sandbox {
+    sandbox.mount(state.mount()).work_dir(STATE).keep_free(keep_free)
 }
 
 /// How long a file may get, given the state to begin with.
-pub(super) fn longest_file(state: Option<&Path>) -> Result<u64, DiskError> {
-    let size = state.map_or(Ok(0), size_below)?;
+pub(super) fn longest_file(state: &[&Path]) -> Result<u64, DiskError> {
+    let mut size = 0_u64;
+    for dir in state {
+        size = size.saturating_add(size_below(dir)?);
+    }
     Ok(size.saturating_mul(2).saturating_add(HEADROOM))
 }
 
@@ -190,8 +194,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("a")).unwrap();
         fs::write(dir.path().join("a/b"), [0; 1000]).unwrap();
-        assert_eq!(longest_file(Some(dir.path())).unwrap(), 2000 + HEADROOM);
-        assert_eq!(longest_file(None).unwrap(), HEADROOM);
+        assert_eq!(longest_file(&[dir.path()]).unwrap(), 2000 + HEADROOM);
+        assert_eq!(longest_file(&[]).unwrap(), HEADROOM);
     }
 
     #[test]

@@ -10,8 +10,12 @@ use serde::Serialize;
 
 use super::judge::judged;
 use super::report::{AttemptSeen, millis};
+use super::view::StateView;
 use super::watch::pause;
+use super::written::WrittenSeen;
 use super::{ShadowError, room};
+use crate::durable::{DiskError, OnDisk};
+use crate::state;
 
 /// Memory of a program unless told, as of a release in the shadow: 2 GiB.
 const MEMORY: u64 = 2 << 30;
@@ -35,6 +39,9 @@ pub struct Trial {
     pub usage: Usage,
     /// Whether output was dropped.
     pub output_truncated: bool,
+    /// What it wrote to its state, if it was given one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub written: Option<WrittenSeen>,
 }
 
 impl Trial {
@@ -44,8 +51,8 @@ impl Trial {
     }
 }
 
-/// Runs `command` for at most `window`. `state` is given to it as `/state`, to be written; `output` gets what it
-/// prints. Its memory is limited to `memory` bytes, or to 2 GiB where this user can limit it.
+/// Runs `command` for at most `window`. It has `state` as `/state` and may write there: the directory stays as it is,
+/// and what was written is listed and dropped. Nobody else should write it meanwhile. `output` gets what it prints. Its memory is limited to `memory` bytes, or to 2 GiB where this user can limit it.
 ///
 /// # Errors
 /// The sandbox could not be had.
@@ -57,11 +64,17 @@ pub fn trial(
     output: File,
 ) -> Result<Trial, ShadowError> {
     let memory = memory.or_else(|| can_limit_memory().then_some(MEMORY));
-    let file_bytes = room::longest_file(state.as_deref())?;
+    let place = state.as_ref().map(|_| Place::make()).transpose()?;
+    let view = match (&state, &place) {
+        (Some(lower), Some(place)) => Some(StateView::layer(lower, &place.0)?),
+        _ => None,
+    };
+    let file_bytes =
+        room::longest_file(&view.iter().flat_map(StateView::seen).collect::<Vec<_>>())?;
     let limits = Limits { memory, file_bytes, ..Limits::default() };
     let mut sandbox = room::plain(command, limits).output(output, super::MAX_OUTPUT);
-    if let Some(from) = state {
-        sandbox = room::with_state(sandbox, from, room::KEEP_FREE);
+    if let Some(view) = &view {
+        sandbox = room::with_state(sandbox, view, room::KEEP_FREE);
     }
     let started = Instant::now();
     let mut running = sandbox.spawn()?;
@@ -86,7 +99,29 @@ pub fn trial(
         memory_limit: memory,
         usage: ended.usage,
         output_truncated: ended.output_truncated,
+        written: view.map_or(Ok(None), |view| view.written())?,
     })
+}
+
+/// A directory of this run's own, where it is written that a disk can hold it; gone when this is dropped.
+struct Place(PathBuf);
+
+impl Place {
+    fn make() -> Result<Self, DiskError> {
+        let above = std::env::var_os("TMPDIR").map_or_else(|| "/var/tmp".into(), PathBuf::from);
+        let name = above.join("countersign-shadow-XXXXXX");
+        let made = nix::unistd::mkdtemp(&name).map_err(std::io::Error::from);
+        made.map(Self).on_disk("make", &name)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(above) = self.0.parent() {
+            // What stays lies where everybody's scratch is cleared.
+            _ = state::remove_below(above, &self.0);
+        }
+    }
 }
 
 fn can_limit_memory() -> bool {

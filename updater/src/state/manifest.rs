@@ -136,7 +136,7 @@ impl Item {
 }
 
 /// Writes any bytes as printable ASCII.
-pub(super) fn escape(path: &Path) -> String {
+pub(crate) fn escape(path: &Path) -> String {
     let mut text = String::new();
     for byte in path.as_os_str().as_bytes() {
         match byte {

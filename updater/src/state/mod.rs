@@ -4,6 +4,7 @@
 //! NODE/snapshots/N/           manifest.json (every file with its digest), tree/
 //! NODE/snapshots/partial-N/   being copied; may be thrown away
 //! NODE/state/K/               live data: read, migrated by the release's own commands, never removed
+//! NODE/shadow/above/          what payloads in the shadow write, each above that moment
 //! NODE/shadow/state/          one moment of live data without its secrets, for the shadow; image/, open/ on the way
 //! ```
 
@@ -32,8 +33,10 @@ use crate::supervise::{ClientError, SuperviseError};
 
 pub use copy::Copier;
 pub use ladder::Rung;
+pub(crate) use manifest::escape;
 pub use manifest::{Item, Manifest, Opened};
 pub use receive::receive;
+pub(crate) use scratch::remove_below;
 pub use secrets::Secrets;
 
 /// State that cannot be copied or restored.

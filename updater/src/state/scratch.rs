@@ -15,7 +15,7 @@ use crate::durable::DiskError;
 /// # Errors
 /// It lies elsewhere, or the disk fails.
 #[expect(clippy::disallowed_methods, reason = "a copy: it was just looked at whether it is one")]
-pub(super) fn remove_below(copies: &Path, path: &Path) -> Result<(), DiskError> {
+pub(crate) fn remove_below(copies: &Path, path: &Path) -> Result<(), DiskError> {
     if !path.strip_prefix(copies).is_ok_and(is_plain) {
         let error = io::Error::new(io::ErrorKind::InvalidInput, "it is no copy of ours");
         return Err(DiskError::new("remove", path, error));

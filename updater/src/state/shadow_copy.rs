@@ -3,6 +3,8 @@
 //! The rungs of [`super::ladder`], tried from the top: what cannot be had leads to the next. A node that does not run is
 //! copied under its lock.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -33,6 +35,21 @@ pub struct Made {
 /// Where the copy lies.
 pub fn place(home: &Home) -> PathBuf {
     home.shadow().join("state")
+}
+
+/// An empty directory for what the payload of this name writes above a copy. What is there is replaced.
+///
+/// # Errors
+/// The disk fails.
+pub fn above(home: &Home, name: &str) -> Result<PathBuf, StateError> {
+    let dir = all_above(home).join(name);
+    remove(home, &dir)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(&dir).on_disk("make", &dir)?;
+    Ok(dir)
+}
+
+fn all_above(home: &Home) -> PathBuf {
+    home.shadow().join("above")
 }
 
 /// Copies the data of `current`, the generation that runs, into [`place`], without `secrets`. What is there is replaced.
@@ -148,11 +165,12 @@ fn checkpoint(
     Some(made)
 }
 
-/// Removes the copy: it was used, and holds whatever the node's state holds.
+/// Removes the copy and what was written above it: both hold whatever the node's state holds.
 ///
 /// # Errors
 /// The disk fails.
 pub fn discard(home: &Home) -> Result<(), StateError> {
+    remove(home, &all_above(home))?;
     remove(home, &place(home))
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use countersign_console::{Exit, Failure, Hint, Out, Progress};
 use countersign_updater::config::{duration, size};
-use countersign_updater::shadow::{Trial, exit_text, trial};
+use countersign_updater::shadow::{Trial, WrittenSeen, exit_text, trial};
 
 use crate::tell;
 
@@ -31,7 +31,7 @@ enum Verb {
 /// The exit code is 1 if it tried to reach anything.
 #[derive(clap::Args)]
 struct Run {
-    /// A directory that it may write, as /state. Use a copy: what is written stays
+    /// A directory that it has as /state and may write; it stays as it is, and what was written is listed
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     /// How long it is watched at most
@@ -95,7 +95,34 @@ fn say(out: Out, trial: &Trial) {
     if trial.unaccounted > 0 {
         out.say(format!("  and {} more, elsewhere or where it was not seen.", trial.unaccounted));
     }
+    if let Some(written) = &trial.written {
+        say_written(out, written);
+    }
     if trial.output_truncated {
         out.say("Its output was longer than is kept.");
+    }
+}
+
+/// Names that are told to a person; the JSON has more.
+const TOLD: usize = 20;
+
+fn say_written(out: Out, written: &WrittenSeen) {
+    if written.names == 0 {
+        out.say("It wrote nothing to its state.");
+        return;
+    }
+    out.say(format!(
+        "It wrote {} names and {} bytes to its state (the directory itself is as it was):",
+        written.names, written.bytes
+    ));
+    for name in written.list.iter().take(TOLD) {
+        out.say(format!("  {:<8}{:>14}  {}", name.deed.to_string(), name.bytes, name.path));
+    }
+    let more = written.names.saturating_sub(TOLD as u64);
+    if more > 0 {
+        out.say(format!("  and {more} more; --json lists the first thousand."));
+    }
+    if written.unread > 0 {
+        out.say(format!("  and {} directories that it closed.", written.unread));
     }
 }
