@@ -36,7 +36,7 @@ pub enum Mount {
     /// lists it), and a second payload with another `upper` sees what the first one saw. Nobody else should
     /// write `lower` meanwhile. A socket, FIFO, device or further file system in it is refused, before and
     /// after. As root, `lower` is seen through an id-mapped mount: what its owner owns belongs to the payload,
-    /// what others own to nobody that runs. A file with several names is one file no more where the
+    /// what others own to nobody that runs; a plain user must own all of it. A file with several names is one file no more where the
     /// payload changes it; as a plain user, directories that were there cannot be renamed (`EXDEV`).
     Overlay {
         /// The directory outside that stays as it is.

@@ -73,7 +73,7 @@ fn attend(
     let inside = (plan.identity.uid, plan.identity.gid);
     *groups = Groups::make(plan, &unique())?;
     owner::refuse_doors(plan)?;
-    let lowers = overlay::prepare(plan, ids.private())?;
+    let lowers = overlay::prepare(plan, &ids)?;
     if let Some((payload, _)) = ids.private() {
         *given = Given::give(plan, payload)?;
     }

@@ -16,9 +16,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::stat;
 use nix::sys::wait::waitpid;
 
+use super::ids::Ids;
 use super::keeper::write_maps;
 use super::owner::{Beyond, door, is_a_door, walk};
-use crate::capability::ID_MAP;
+use crate::capability::{ID_MAP, OVERLAY};
 use crate::error::{Failure, Kind, Staged, Step};
 use crate::options::Mount;
 use crate::spec::Plan;
@@ -34,7 +35,7 @@ const MOST_OWNERS: usize = 100;
 type Owners = Vec<u32>;
 
 /// Looks through all lower directories. As root, returns the id map of each, for the payload's kernel user.
-pub(super) fn prepare(plan: &Plan, private: Option<(u32, u32)>) -> Staged<Vec<OwnedFd>> {
+pub(super) fn prepare(plan: &Plan, ids: &Ids) -> Staged<Vec<OwnedFd>> {
     let mut maps = Vec::new();
     for (lower, work) in overlays(plan) {
         let name = lower.display().to_string();
@@ -48,9 +49,19 @@ pub(super) fn prepare(plan: &Plan, private: Option<(u32, u32)>) -> Staged<Vec<Ow
             return Err(io::Error::from(io::ErrorKind::DirectoryNotEmpty))
                 .fail(Kind::Mount, work.display().to_string());
         }
-        if let Some((payload, _)) = private {
-            let map = namespace(&seen_as(&users, payload), &seen_as(&groups, payload));
-            maps.push(map.map_err(|error| Failure::missing(ID_MAP, error.to_string()))?);
+        match *ids {
+            Ids::Private { payload, .. } => {
+                let map = namespace(&seen_as(&users, payload), &seen_as(&groups, payload));
+                maps.push(map.map_err(|error| Failure::missing(ID_MAP, error.to_string()))?);
+            }
+            // To change such a file is to copy it with its owner, who means nothing in a user namespace.
+            Ids::Caller { uid, gid } if users != [uid] || groups != [gid] => {
+                let reason = format!(
+                    "not all in {name} belongs to this user ({uid}) and its group ({gid}), as above it would have to"
+                );
+                return Err(Failure::missing(OVERLAY, reason));
+            }
+            Ids::Caller { .. } => {}
         }
     }
     Ok(maps)

@@ -223,6 +223,14 @@ fn goes_on() {
 
 fn owner() {
     if !is_root() {
+        // Of a plain user: whatever another one owns could be read there, and never be changed.
+        let layers = Layers::new();
+        let (upper, work) = (layers.path("upper"), layers.path("work"));
+        let mount = Mount::Overlay { lower: "/usr/bin".into(), upper, work, to: "/state".into() };
+        let refused = shell("true").mount(mount).run();
+        let Err(Error::Missing { capability, reason }) = refused else { panic!("{refused:?}") };
+        assert_eq!(capability, "overlay");
+        assert!(reason.contains("not all in /usr/bin belongs to this user"), "{reason}");
         return;
     }
     let layers = Layers::new();
