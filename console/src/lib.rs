@@ -6,6 +6,7 @@
 mod failure;
 mod harden;
 mod out;
+pub mod page;
 mod printable;
 mod program;
 mod progress;

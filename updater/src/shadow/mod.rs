@@ -7,6 +7,7 @@
 mod judge;
 mod migration;
 mod open;
+pub mod page;
 mod probe;
 mod report;
 mod room;

@@ -3,13 +3,13 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Subcommand;
 use countersign_console::{Exit, Failure, Hint, Out, Progress};
 use countersign_updater::config::{duration, size};
-use countersign_updater::shadow::{Trial, WrittenSeen, exit_text, trial};
+use countersign_updater::shadow::{Trial, WrittenSeen, exit_text, page, trial};
 
 use crate::tell;
 
@@ -40,6 +40,9 @@ struct Run {
     /// How much memory it may use, all of its processes together [default: 2GiB, where this user may limit it]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     memory: Option<u64>,
+    /// Write what was seen as a page for a browser
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// The program and its arguments
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
@@ -57,11 +60,16 @@ impl Args {
             )?),
             None => None,
         };
+        let words: Vec<_> = args.command.iter().map(|word| word.to_string_lossy()).collect();
+        let command = words.join(" ");
         let spinner = Progress::spinner("watching");
         let trial = trial(args.command, state, args.window, args.memory, output)
             .map_err(|error| tell::shadow(&error))?;
         drop(spinner);
         say(out, &trial);
+        if let Some(file) = &args.html {
+            write_page(out, file, &page::of_trial(&trial, &command))?;
+        }
         out.json(&trial);
         Ok(if trial.is_quiet() { Exit::Done } else { Exit::Verdict })
     }
@@ -101,6 +109,14 @@ fn say(out: Out, trial: &Trial) {
     if trial.output_truncated {
         out.say("Its output was longer than is kept.");
     }
+}
+
+/// Writes a page, in place of an earlier one of that name.
+pub(crate) fn write_page(out: Out, file: &Path, page: &str) -> Result<(), Failure> {
+    std::fs::write(file, page)
+        .or_fail(Exit::Input, format!("the page {} cannot be written", file.display()))?;
+    out.say(format!("The page is {}.", file.display()));
+    Ok(())
 }
 
 /// Names that are told to a person; the JSON has more.
