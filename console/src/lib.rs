@@ -3,6 +3,7 @@
 //! The libraries of the house never print. A program's `main` is [`run`], its verbs return
 //! [`Result<Exit, Failure>`](Failure), and what they print goes through [`Out`].
 
+mod ask;
 mod failure;
 mod harden;
 mod out;
@@ -11,6 +12,7 @@ mod printable;
 mod program;
 mod progress;
 
+pub use ask::{AskError, ask};
 pub use failure::{Exit, Failure, Hint};
 pub use harden::harden;
 pub use out::Out;

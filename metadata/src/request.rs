@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{PublicKey, Sha256, dsse};
 
+mod asked;
 mod renewal;
 
+pub use asked::{NotSigned, signed_statement};
 pub use renewal::{Renewal, Renewed, Signatures};
 
 /// The format that this code writes and reads.

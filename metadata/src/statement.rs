@@ -1,4 +1,5 @@
-//! in-toto Statements v1: SLSA provenance v1 by builders, verification summaries v1 as rebuilders' verdicts.
+//! in-toto Statements v1: SLSA provenance v1 by builders, verification summaries v1 as rebuilders' verdicts,
+//! and what an artifact did in a node's shadow.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -13,6 +14,8 @@ pub const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 pub const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
 /// `predicateType` of a SLSA verification summary.
 pub const SUMMARY: &str = "https://slsa.dev/verification_summary/v1";
+/// `predicateType` of what an artifact did in a node's shadow.
+pub const SHADOW: &str = "https://countersign.dev/shadow-report/v1";
 /// The build type of our provenance.
 pub const BUILD_TYPE: &str = "https://countersign.dev/build/v1";
 /// The policy that a verdict speaks about: the same bytes.
@@ -206,6 +209,22 @@ impl Outcome {
     pub fn compare(published: &Sha256, rebuilt: &Sha256) -> Self {
         if published == rebuilt { Self::Reproduced } else { Self::Divergence { sha256: *rebuilt } }
     }
+}
+
+/// What an artifact did in the shadow of one node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tried {
+    /// Who saw it, by [`identity`].
+    pub observer: Builder,
+    /// When it was said.
+    pub time_reported: jiff::Timestamp,
+    /// Whether it did nothing that it may not: the report's own verdict.
+    pub verification_result: VerificationResult,
+    /// The report as the node keeps it: SHA-256 of its file.
+    pub report_digest: Digests,
+    /// All of it.
+    pub report: Value,
 }
 
 /// Builds a rebuilder's verdict about `release`.

@@ -1,10 +1,10 @@
-//! in-toto statements, explained: provenance and rebuild verdicts. Other types are refused by name.
+//! in-toto statements, explained: provenance, rebuild verdicts and shadow reports. Other types are refused by name.
 
 use std::fmt;
 
 use countersign_metadata::statement::{
-    BUILD_TYPE, Outcome, POLICY, PROVENANCE, Provenance, Rebuild, STATEMENT, SUMMARY, Statement,
-    Subject, Summary, VerificationResult, identity_key,
+    BUILD_TYPE, Outcome, POLICY, PROVENANCE, Provenance, Rebuild, SHADOW, STATEMENT, SUMMARY,
+    Statement, Subject, Summary, Tried, VerificationResult, identity_key,
 };
 use countersign_metadata::{PublicKey, Sha256};
 use jiff::Timestamp;
@@ -52,6 +52,17 @@ pub enum Says {
         /// What was rebuilt, and what came out.
         rebuild: Rebuild,
     },
+    /// "I ran this in a shadow, and …"
+    Tried {
+        /// When it was said.
+        at: Timestamp,
+        /// Whether it did nothing that it may not.
+        cleared: bool,
+        /// SHA-256 of the report's file.
+        report: Sha256,
+        /// How much there is to read in it, in bytes.
+        length: usize,
+    },
 }
 
 pub(super) fn review(payload: &[u8], message: Sha256) -> Result<StatementReview, Refused> {
@@ -61,6 +72,7 @@ pub(super) fn review(payload: &[u8], message: Sha256) -> Result<StatementReview,
     let (id, says, subject) = match kind {
         PROVENANCE => provenance(read(&statement)?)?,
         SUMMARY => summary(read(&statement)?)?,
+        SHADOW => tried(read(&statement)?)?,
         other => {
             let field = format!("predicate type {other:?}");
             return Err(Refused::Unexplained { what: WHAT.to_owned(), field });
@@ -113,6 +125,23 @@ fn summary(statement: Statement<Summary>) -> Result<Read, Refused> {
     Ok((summary.verifier.id, says, statement.subject))
 }
 
+fn tried(statement: Statement<Tried>) -> Result<Read, Refused> {
+    let tried = statement.predicate;
+    let cleared = tried.verification_result == VerificationResult::Passed;
+    let said = tried.report.pointer("/verdict/verdict").and_then(Value::as_str);
+    if said != Some(if cleared { "cleared" } else { "refused" }) {
+        return Err(Refused::malformed(WHAT, "its result and its report disagree"));
+    }
+    let artifact = tried.report.get("artifact").and_then(Value::as_str);
+    if statement.subject.iter().any(|s| artifact != Some(&s.digest.sha256.to_string())) {
+        return Err(Refused::malformed(WHAT, "its subject and its report are not the same"));
+    }
+    let report = tried.report_digest.sha256;
+    let (at, length) = (tried.time_reported, tried.report.to_string().len());
+    let says = Says::Tried { at, cleared, report, length };
+    Ok((tried.observer.id, says, statement.subject))
+}
+
 impl fmt::Display for StatementReview {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = printable(&self.subject.name);
@@ -137,6 +166,15 @@ impl fmt::Display for StatementReview {
                 writeln!(f, "  lock         sha256 {}", rebuild.lock)?;
                 writeln!(f, "  source       sha256 {}", rebuild.source)?;
                 writeln!(f, "  environment  sha256 {}", rebuild.environment.sha256)?;
+            }
+            Says::Tried { at, cleared, report, length } => {
+                let did =
+                    if *cleared { "it did nothing that it may not" } else { "it was REFUSED" };
+                writeln!(f, "  says         I ran this in a shadow, and {did} (said at {at})")?;
+                writeln!(
+                    f,
+                    "  report       sha256 {report}, {length} bytes, all of them published"
+                )?;
             }
         }
         write!(f, "  signed       sha256 {} (of the DSSE encoding)", self.message)

@@ -11,6 +11,7 @@ pub mod page;
 mod probe;
 mod report;
 mod room;
+mod saved;
 mod trial;
 mod view;
 mod watch;
@@ -30,6 +31,7 @@ pub use judge::{Reason, exit_text};
 pub use open::{Opening, open};
 pub use probe::{Answer, ProbeError, health as probe_health};
 pub use report::{AttemptSeen, Ending, HealthSeen, MigrationRun, Report, Verdict};
+pub use saved::{Saved, all as reports, saved};
 pub use trial::{Trial, trial};
 pub use written::{DeedSeen, NameWritten, WrittenSeen};
 
@@ -60,6 +62,9 @@ pub enum ShadowError {
     /// What the release is to run on.
     #[error(transparent)]
     State(#[from] Box<StateError>),
+    /// The report is no JSON.
+    #[error("the report cannot be written as a statement")]
+    NotWritten(#[source] serde_json::Error),
     /// The release does not say how it runs.
     #[error("the release has no [node] section: there is nothing to run")]
     NotANode,
@@ -147,16 +152,6 @@ pub fn recall(
     Ok(report
         .filter(|r| same && r.artifact == *staged.identity() && r.verdict == Verdict::Cleared)
         .map(|r| Cleared { artifact: r.artifact, report: *digest }))
-}
-
-/// The saved report about an artifact, for people.
-///
-/// # Errors
-/// It is there and cannot be read.
-pub fn saved(home: &Home, artifact: &Sha256) -> Result<Option<Report>, DiskError> {
-    let path = home.report(artifact);
-    let Some(bytes) = durable::read(&path, MAX_REPORT)? else { return Ok(None) };
-    serde_json::from_slice(&bytes).map(Some).map_err(io::Error::from).on_disk("read", &path)
 }
 
 /// Runs `staged` above `snapshot`, a directory that the caller made for this: it stays as it is, and nobody may write it

@@ -14,7 +14,7 @@ use countersign_builder::prepare::PrepareError;
 use countersign_builder::rebuild::RebuildError;
 use countersign_builder::recipe::RecipeError;
 use countersign_builder::signer::SignerError;
-use countersign_console::{Exit, Failure};
+use countersign_console::{AskError, Exit, Failure};
 use countersign_metadata::trust::TrustError;
 
 const LOCK: &str = "run `countersign-builder lock` in the directory of the recipe, look at what \
@@ -196,7 +196,9 @@ pub(super) fn rebuild(error: RebuildError, log: &std::path::Path) -> Failure {
 pub(super) fn signer(error: &SignerError) -> Failure {
     let failure = Failure::caused(Exit::Secret, "nothing was signed", error);
     match error {
-        SignerError::Malformed(_) => Failure::caused(Exit::Usage, "nothing was signed", error),
+        SignerError::Ask(AskError::Malformed(_)) => {
+            Failure::caused(Exit::Usage, "nothing was signed", error)
+        }
         SignerError::OtherKey { .. } => {
             failure.hint("--identity-file must be the public half of the signer's key")
         }

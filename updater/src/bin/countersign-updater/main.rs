@@ -21,6 +21,7 @@ mod metrics;
 mod orders;
 mod rehearse;
 mod release;
+mod report;
 mod rollback;
 mod run;
 mod serve;

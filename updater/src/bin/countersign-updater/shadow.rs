@@ -1,4 +1,4 @@
-//! `shadow run`: any program in the shadow's sandbox, and what it did there.
+//! `shadow`: the verbs about it, and `shadow run`: any program in the shadow's sandbox, and what it did there.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -11,9 +11,9 @@ use countersign_console::{Exit, Failure, Hint, Out, Progress};
 use countersign_updater::config::{duration, size};
 use countersign_updater::shadow::{Trial, WrittenSeen, exit_text, page, trial};
 
-use crate::tell;
+use crate::{report, tell};
 
-/// Run programs in the shadow's sandbox
+/// Run programs in the shadow's sandbox, and look at what releases did there
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -23,6 +23,7 @@ pub(crate) struct Args {
 #[derive(Subcommand)]
 enum Verb {
     Run(Run),
+    Report(report::Report),
 }
 
 /// Run any program shut off from the world, and report what it tried to reach
@@ -50,7 +51,10 @@ struct Run {
 
 impl Args {
     pub(crate) fn run(self, out: Out) -> Result<Exit, Failure> {
-        let Verb::Run(args) = self.verb;
+        let args = match self.verb {
+            Verb::Run(args) => args,
+            Verb::Report(args) => return args.run(out),
+        };
         let stderr = std::io::stderr().as_fd().try_clone_to_owned();
         let output = File::from(stderr.or_fail(Exit::Host, "standard error is not open")?);
         let state = match args.state {
@@ -122,7 +126,7 @@ pub(crate) fn write_page(out: Out, file: &Path, page: &str) -> Result<(), Failur
 /// Names that are told to a person; the JSON has more.
 const TOLD: usize = 20;
 
-fn say_written(out: Out, written: &WrittenSeen) {
+pub(crate) fn say_written(out: Out, written: &WrittenSeen) {
     if written.names == 0 {
         out.say("It wrote nothing to its state.");
         return;
