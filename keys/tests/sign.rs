@@ -174,6 +174,42 @@ fn a_statement_is_signed_only_in_the_keys_own_name_and_only_of_a_known_type() {
 }
 
 #[test]
+fn a_shadow_report_is_signed_only_if_its_result_is_its_own() {
+    let repo = Repo::new();
+    let observer = countersign_metadata::statement::identity(repo.alice.key());
+    let artifact = Sha256::of(b"artifact").to_string();
+    let digest = |sha256: &str| serde_json::json!({ "sha256": sha256 });
+    let said = |result: &str, about: &str| {
+        let statement = serde_json::json!({
+            "_type": "https://in-toto.io/Statement/v1",
+            "subject": [{ "name": "demo 1.0.0", "digest": digest(about) }],
+            "predicateType": "https://countersign.dev/shadow-report/v1",
+            "predicate": {
+                "observer": { "id": observer },
+                "timeReported": "2026-11-20T00:00:00Z",
+                "verificationResult": result,
+                "reportDigest": digest(&artifact),
+                "report": { "artifact": artifact, "verdict": { "verdict": "cleared" } },
+            },
+        });
+        serde_json::to_vec(&statement).unwrap()
+    };
+    let honest = said("PASSED", &artifact);
+    assert!(attest(&honest, &repo.alice.secret).is_ok());
+    assert!(matches!(attest(&honest, &repo.bob.secret), Err(Refused::OtherIdentity(_))));
+    let reviewed = statement(&honest).unwrap_or_else(|e| panic!("{e}"));
+    let words = reviewed.to_string();
+    assert!(
+        words.contains("I ran this in a shadow, and it did nothing that it may not"),
+        "{words}"
+    );
+    let other = Sha256::of(b"another").to_string();
+    for lie in [said("FAILED", &artifact), said("PASSED", &other)] {
+        assert!(matches!(statement(&lie), Err(Refused::Malformed { .. })));
+    }
+}
+
+#[test]
 fn nothing_that_is_printed_holds_the_secret() {
     let asked = Asked::new();
     let alice = &asked.repo.alice;

@@ -412,7 +412,12 @@ mod tests {
         let loud: Value = serde_json::from_slice(&loud.stdout).unwrap();
         assert_eq!(loud["attempts"][0]["destination"], "203.0.113.5");
         assert_eq!(loud["attempts"][0]["port"], 4444);
-        assert_eq!(fs::read_to_string(dir.path().join("file")).unwrap(), "hi\n");
+        let wrote = json!([{ "path": "file", "deed": "created", "bytes": 3 }]);
+        assert_eq!(loud["written"]["list"], wrote);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "it stays as it is");
+        let _door = std::os::unix::net::UnixListener::bind(dir.path().join("door")).unwrap();
+        let refused = run(&["shadow", "run", "--state", state, "--", "/bin/true"]);
+        fails(&refused, 7, "door in it is a socket: a way out of the sandbox");
         let told = run(&["shadow", "run", "--for", "200ms", "--", "/bin/sleep", "1000"]);
         assert!(text(&told).contains("still ran, and was stopped"), "{}", text(&told));
         fails(&run(&["shadow", "run", "--", "/nowhere"]), 3, "cannot execute /nowhere");
@@ -435,5 +440,116 @@ mod tests {
             assert!(help.contains(part), "{part}: {help}");
         }
         assert!(text(&run(&["--version"])).starts_with("countersign-updater 0."));
+    }
+
+    /// A node in whose shadow one release was refused and one cleared.
+    fn with_reports() -> tempfile::TempDir {
+        let node = tempfile::tempdir().unwrap();
+        let config = format!("product = \"{PRODUCT}\"\nrepositories = []\n");
+        fs::write(node.path().join("countersign-updater.toml"), config).unwrap();
+        fs::create_dir(node.path().join("reports")).unwrap();
+        for (version, verdict) in [
+            ("1.0.0", json!({ "verdict": "cleared" })),
+            (
+                "2.0.0",
+                json!({ "verdict": "refused", "reasons": [
+                    { "reason": "no-identity", "why": "<script>alert(1)</script>" }
+                ] }),
+            ),
+        ] {
+            let artifact = Sha256::of(version.as_bytes());
+            let report = json!({
+                "format": 1, "product": PRODUCT, "version": version, "artifact": artifact,
+                "window_ms": 1000, "watched_ms": 1000, "migrations": [], "ready_after_ms": 7,
+                "health": null, "attempts": [], "unaccounted": 0, "ending": null,
+                "written": { "names": 1, "bytes": 5, "list": [
+                    { "path": "dir/%FF<b>", "deed": "created", "bytes": 5 }
+                ] },
+                "verdict": verdict, "output_end": "</pre><img src=x>",
+            });
+            let file = node.path().join(format!("reports/{artifact}.json"));
+            fs::write(&file, report.to_string()).unwrap();
+            let at = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
+            let earlier = fs::File::open(&file).unwrap();
+            if version == "1.0.0" {
+                earlier.set_modified(at).unwrap();
+            }
+        }
+        node
+    }
+
+    #[test]
+    fn a_shadow_report_is_told_and_shown_and_what_others_chose_stays_text() {
+        let node = with_reports();
+        let dir = node.path().to_str().unwrap();
+        let page = node.path().join("page.html");
+        let told = run(&["shadow", "report", dir, "--html", page.to_str().unwrap()]);
+        assert_eq!(told.status.code(), Some(1), "the last one was refused: {}", text(&told));
+        assert!(text(&told).contains("example 2.0.0 was refused"), "{}", text(&told));
+        let page = fs::read_to_string(page).unwrap();
+        assert!(page.contains("default-src 'none'") && page.contains(">Refused<"));
+        assert!(page.contains("%FF&lt;b&gt;") && page.contains("&lt;script&gt;"));
+        assert!(!page.contains("<script") && !page.contains("<img") && !page.contains("<b>"));
+        let cleared = json(&run(&["shadow", "report", dir, "1.0.0", "--json"]));
+        assert_eq!(cleared["verdict"]["verdict"], "cleared");
+        let none = run(&["shadow", "report", dir, "9.9.9"]);
+        fails(&none, 3, "version 9.9.9 was not tried in the shadow here");
+    }
+
+    #[test]
+    fn a_shadow_report_is_signed_by_the_key_that_it_names_and_by_no_other() {
+        use countersign_metadata::request::{Signature, SigningRequest};
+        use countersign_metadata::statement::{Statement, Tried, VerificationResult, identity_key};
+
+        let node = with_reports();
+        let path = |name: &str| node.path().join(name).to_str().unwrap().to_owned();
+        let (alice, bob) = (Person::new(1, "alice"), Person::new(2, "bob"));
+        let (key, other) = (alice.key.to_string(), bob.key.to_string());
+        // The signer is a person at the other end of two pipes.
+        for pipe in ["request", "answer"] {
+            nix::unistd::mkfifo(path(pipe).as_str(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        }
+        let ask = format!("sh -c 'cat > {}; cat {}'", path("request"), path("answer"));
+        let sign = |key: &str| {
+            let (request, answer) = (path("request"), path("answer"));
+            std::thread::spawn(move || {
+                let request: SigningRequest =
+                    serde_json::from_slice(&fs::read(request).unwrap()).unwrap();
+                let (message, alice) = (request.message(), Person::new(1, "alice"));
+                let signature = Signature {
+                    format: 1,
+                    message: Sha256::of(&message),
+                    key: alice.key,
+                    label: String::new(),
+                    signature: alice.sign(&message),
+                    minisig: None,
+                    rebuilt: None,
+                    waiver: None,
+                    vouched: None,
+                };
+                fs::write(answer, serde_json::to_vec(&signature).unwrap()).unwrap();
+            });
+            let report = ["shadow", "report", node.path().to_str().unwrap(), "1.0.0"];
+            let signed = path("signed");
+            let more = ["--sign", "--identity", key, "--signer", &ask, "-o", &signed];
+            run(&[&report[..], &more].concat())
+        };
+        fails(&sign(&other), 4, "nothing was signed");
+        assert!(!Path::new(&path("signed")).exists());
+        let signed = sign(&key);
+        assert!(signed.status.success(), "{}", text(&signed));
+        let envelope = fs::read(path("signed")).unwrap();
+        let envelope: countersign_metadata::dsse::Envelope =
+            serde_json::from_slice(&envelope).unwrap();
+        assert!(envelope.verify(&bob.key).is_err());
+        let payload = envelope.verify(&alice.key).unwrap();
+        let statement: Statement<Tried> = serde_json::from_slice(&payload).unwrap();
+        let tried = statement.predicate;
+        assert_eq!(statement.predicate_type, "https://countersign.dev/shadow-report/v1");
+        assert_eq!(identity_key(&tried.observer.id), Some(alice.key));
+        assert_eq!(tried.verification_result, VerificationResult::Passed);
+        assert_eq!(statement.subject[0].digest.sha256, Sha256::of(b"1.0.0"));
+        let file = path(&format!("reports/{}.json", Sha256::of(b"1.0.0")));
+        assert_eq!(tried.report_digest.sha256, Sha256::of(&fs::read(file).unwrap()));
     }
 }

@@ -18,7 +18,7 @@ pub use plot::{Bar, Marks, Span, Tone, bars, bytes, legend, seconds, sparkline, 
 const STYLE: &str = include_str!("style.css");
 
 /// Base64 of the SHA-256 of [`STYLE`].
-const STYLE_DIGEST: &str = "dL/FENmzQM4FDlOQt1MCDrz2WlwTnNXCUTZsnB6EPJk=";
+const STYLE_DIGEST: &str = "ub6pjSMUw5DU3dy0Lgb2nbLRD6rRSQtbSRALoyq7YOg=";
 
 /// A page in the making.
 #[derive(Clone, Debug)]

@@ -138,17 +138,31 @@ pub fn timeline(spans: &[Span], marks: &[Marks]) -> Html {
             Html::text(seconds(tick)).as_str()
         );
     }
+    // The longest is named first: on a phone there is not room for all.
+    let mut taken: Vec<(f64, f64)> = Vec::new();
+    let mut spans: Vec<_> = spans.iter().collect();
+    spans.sort_by_key(|span| std::cmp::Reverse(span.to.saturating_sub(span.from)));
     for span in spans {
         let (x, width) = (place(span.from), place(span.to.saturating_sub(span.from)).max(0.4));
-        // A short one at the end would run over the edge.
-        let (at, anchor) = if x > 60.0 { (100.0, "end") } else { (x, "start") };
+        let label = Html::text(&span.label);
         _ = write!(
             svg,
-            "<rect class=\"{}\" x=\"{x}%\" y=\"20\" width=\"{width}%\" height=\"14\" rx=\"3\"><title>{label}</title></rect>\
-             <text x=\"{at}%\" y=\"13\" text-anchor=\"{anchor}\">{label}</text>",
+            "<rect class=\"{}\" x=\"{x}%\" y=\"20\" width=\"{width}%\" height=\"14\" rx=\"3\"><title>{}</title></rect>",
             span.tone.class(),
-            label = Html::text(&span.label).as_str()
+            label.as_str()
         );
+        // There, a letter takes two hundredths of the width.
+        let long = span.label.chars().count() as f64 * 2.0;
+        let (from, at, anchor) =
+            if x + long > 100.0 { (100.0 - long, 100.0, "end") } else { (x, x, "start") };
+        if taken.iter().all(|(start, end)| from + long <= *start || from >= *end) {
+            taken.push((from, from + long));
+            _ = write!(
+                svg,
+                "<text x=\"{at}%\" y=\"13\" text-anchor=\"{anchor}\">{}</text>",
+                label.as_str()
+            );
+        }
     }
     for (lane, kind) in marks.iter().enumerate() {
         let y = 40 + lane * 38;
@@ -198,8 +212,10 @@ pub fn seconds(ms: u64) -> String {
     match ms {
         0 => "0".to_owned(),
         1..1000 => format!("{ms} ms"),
-        _ if ms.is_multiple_of(1000) => format!("{} s", ms / 1000),
-        _ => format!("{:.2} s", ms as f64 / 1000.0),
+        _ => {
+            let text = format!("{:.2}", ms as f64 / 1000.0);
+            format!("{} s", text.trim_end_matches('0').trim_end_matches('.'))
+        }
     }
 }
 
@@ -247,7 +263,7 @@ mod tests {
     #[test]
     fn figures_are_read_by_people() {
         assert_eq!([0, 1023, 1024, 5 << 30].map(bytes), ["0 B", "1023 B", "1.0 KiB", "5.0 GiB"]);
-        assert_eq!([0, 999, 2000, 2345].map(seconds), ["0", "999 ms", "2 s", "2.35 s"]);
+        assert_eq!([0, 999, 10_004, 2345].map(seconds), ["0", "999 ms", "10 s", "2.35 s"]);
     }
 
     #[test]

@@ -60,12 +60,15 @@ impl Report {
             return Err(self.nothing(&all));
         };
         let report = &saved.report;
+        if let (true, Some(command), Some(file)) = (self.sign, &self.signer, &self.output) {
+            self.sign(saved, command, file)?;
+        }
         say(out, report);
         if let Some(file) = &self.html {
             write_page(out, file, &page::of_report(report))?;
         }
-        if let (true, Some(command), Some(file)) = (self.sign, &self.signer, &self.output) {
-            self.sign(out, saved, command, file)?;
+        if let Some(file) = &self.output {
+            out.say(format!("The signed statement is {}.", file.display()));
         }
         out.json(report);
         Ok(match report.verdict {
@@ -87,7 +90,7 @@ impl Report {
         }
     }
 
-    fn sign(&self, out: Out, saved: &Saved, command: &str, file: &Path) -> Result<(), Failure> {
+    fn sign(&self, saved: &Saved, command: &str, file: &Path) -> Result<(), Failure> {
         let identity = self.key()?;
         let statement = saved
             .statement(&identity, whole_seconds(Timestamp::now()))
@@ -99,7 +102,6 @@ impl Report {
         let bytes = serde_json::to_vec_pretty(&envelope).or_fail(Exit::Host, unwritten)?;
         durable::write(file, &bytes)
             .or_fail(Exit::Input, format!("{} cannot be written", file.display()))?;
-        out.say(format!("The signed statement is {}.", file.display()));
         Ok(())
     }
 

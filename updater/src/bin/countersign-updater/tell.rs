@@ -187,6 +187,21 @@ pub(crate) fn shadow(error: &ShadowError) -> Failure {
             .hint("inside are this machine's /usr, /bin, /sbin and /lib, and nothing else of it");
     }
     let failure = Failure::caused(Exit::Host, "the shadow could not be had", error);
+    match error {
+        ShadowError::Sandbox(countersign_sandbox::Error::Missing { capability, .. })
+            if ["overlay", "id-mapped mount"].contains(&capability.as_str()) =>
+        {
+            return failure.hint(
+                "give a copy of the state that is yours alone, on ext4, xfs or btrfs; TMPDIR says where layers are made",
+            );
+        }
+        ShadowError::Sandbox(countersign_sandbox::Error::Mount { .. }) => {
+            return failure.hint(
+                "a state is files, directories and links on one file system: stop what uses it, or give a copy",
+            );
+        }
+        _ => {}
+    }
     if error.is_missing_protection() {
         return failure
             .hint("countersign-updater doctor lists what this machine lacks, and what would help");

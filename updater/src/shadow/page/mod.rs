@@ -106,7 +106,7 @@ fn window(report: &Report) -> Option<Html> {
             let end = ending.wall_ms.max(watched);
             vec![
                 span("starting", 0, ready, Tone::Old),
-                span("ready, watched", ready, watched, Tone::New),
+                span("watched", ready, watched, Tone::New),
                 span("stopping", watched, end, Tone::Old),
             ]
         }
@@ -170,8 +170,8 @@ fn attempts(attempts: &[AttemptSeen], unaccounted: u64, declared: bool) -> Html 
         let class = if attempt.expected { "warn" } else { "bad" };
         let word = match (declared, attempt.expected) {
             (true, true) => "declared",
-            (true, false) => "not declared",
-            (false, _) => "not delivered",
+            (true, false) => "not\u{a0}declared",
+            (false, _) => "not\u{a0}delivered",
         };
         [
             Html::text(seconds(attempt.after_ms)),
