@@ -198,7 +198,7 @@ fn a_shadow_report_is_signed_only_if_its_result_is_its_own() {
     assert!(attest(&honest, &repo.alice.secret).is_ok());
     assert!(matches!(attest(&honest, &repo.bob.secret), Err(Refused::OtherIdentity(_))));
     let reviewed = statement(&honest).unwrap_or_else(|e| panic!("{e}"));
-    let words = reviewed.to_string();
+    let words = reviewed.get().words("2026-11-20T00:00:00Z".parse().unwrap());
     assert!(
         words.contains("I ran this in a shadow, and it did nothing that it may not"),
         "{words}"
