@@ -1,6 +1,10 @@
 //! Two artifacts, explained from the outside in: which member, what kind of difference, the first differing bytes.
 
+mod elf;
+mod holds;
 mod looks;
+mod members;
+mod part;
 mod texts;
 
 use std::collections::BTreeMap;
@@ -13,6 +17,7 @@ use serde::Serialize;
 
 use crate::pack::{self, Cap, Kind, Strip, UnpackError};
 pub use looks::Looks;
+pub use part::Part;
 
 /// Most members whose contents are looked into.
 const MAX_SHOWN: usize = 20;
@@ -100,6 +105,9 @@ pub struct Content {
     /// The usual cure for that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<&'static str>,
+    /// What differs inside it, where its format is known, the likely cause first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
 }
 
 /// Why two artifacts cannot be compared.
@@ -186,6 +194,7 @@ fn difference(x: &Known, y: &Known) -> Option<DifferenceKind> {
             second: String::new(),
             looks: None,
             hint: None,
+            parts: Vec::new(),
         }));
     }
     let mode = |known: &Known| format!("{:04o}", known.mode & 0o7777);
@@ -234,12 +243,9 @@ fn body(path: &Path, wanted: &str) -> Result<Vec<u8>, CompareError> {
 }
 
 fn explain(content: &mut Content, a: &[u8], b: &[u8]) {
-    let common = a.iter().zip(b).take_while(|(x, y)| x == y).count();
-    content.offset = Some(common as u64);
-    let (first, second) = texts::telling(a, b, common);
-    content.looks = Looks::of(&first, &second);
-    content.hint = content.looks.map(Looks::hint);
-    (content.first, content.second) = (first, second);
+    let Part { offset, first, second, looks, hint, parts, .. } =
+        Part::of_bytes(String::new(), a, b, 0);
+    *content = Content { offset, lengths: content.lengths, first, second, looks, hint, parts };
 }
 
 #[cfg(test)]

@@ -16,6 +16,12 @@ pub enum Looks {
     Number,
     /// Hexadecimal digits: a digest or build id, which follows from another difference.
     Digest,
+    /// The same things in another order.
+    Order,
+    /// Permissions.
+    Mode,
+    /// The same contents, compressed otherwise.
+    Packing,
 }
 
 const MONTHS: [&str; 12] =
@@ -55,7 +61,7 @@ impl Looks {
 
     /// Whether it can be what made the bytes differ, and not only what follows from that.
     pub(super) fn is_a_cause(self) -> bool {
-        matches!(self, Self::Date | Self::Path | Self::Name)
+        !matches!(self, Self::Number | Self::Digest)
     }
 
     /// The usual cure.
@@ -72,6 +78,14 @@ impl Looks {
             Self::Name => "the name of the host or user: set it to a fixed word",
             Self::Number => "a number: a time, a process id, a CPU count, an inode? `check` tells",
             Self::Digest => "a digest or build id: it follows from another difference",
+            Self::Order => {
+                "the same things in another order: sort what is read from a directory (sorted globs, LC_ALL=C), and do not \
+                 rely on the order of hash tables or of parallel steps"
+            }
+            Self::Mode => "permissions: install -m, or umask 022 in the step",
+            Self::Packing => {
+                "another compression: fix version, level and threads of the compressor"
+            }
         }
     }
 }

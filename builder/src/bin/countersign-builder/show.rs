@@ -1,13 +1,15 @@
 //! A comparison, told to a person.
 
 use countersign_builder::build::NotVaried;
-use countersign_builder::compare::{Comparison, DifferenceKind};
+use countersign_builder::compare::{Comparison, DifferenceKind, Part};
 use countersign_builder::prepare::Prepared;
 use countersign_builder::recipe::RandomSpec;
-use countersign_console::Out;
+use countersign_console::{Out, printable};
 
 /// Most members that are told one by one.
 const MAX_TOLD: usize = 10;
+/// Most parts of a member, or of a part, that are told.
+const MAX_PARTS: usize = 5;
 
 /// What somebody must know who relies on a build.
 pub(super) fn cautions(prepared: &Prepared, not: &[NotVaried], native: &[String], out: Out) {
@@ -18,7 +20,7 @@ pub(super) fn cautions(prepared: &Prepared, not: &[NotVaried], native: &[String]
         out.say(format!("not varied: {kind}, because {why}"));
     }
     for command in native {
-        let command = countersign_console::printable(command);
+        let command = printable(command);
         out.say(format!("CAUTION: the bytes depend on this machine's processor: {command}"));
     }
     if !native.is_empty() {
@@ -53,11 +55,31 @@ pub(super) fn comparison(comparison: &Comparison, out: Out) {
                 if let Some(hint) = content.hint {
                     out.say(format!("    it looks like {hint}"));
                 }
+                parts(&content.parts, 4, out);
             }
         }
     }
     let more = comparison.differences.len().saturating_sub(MAX_TOLD);
     if more > 0 {
         out.say(format!("  and {more} more members"));
+    }
+}
+
+/// What differs inside, from the outside in.
+fn parts(parts: &[Part], indent: usize, out: Out) {
+    let space = " ".repeat(indent);
+    for part in parts.iter().take(MAX_PARTS) {
+        let at = part.offset.map(|offset| format!(", from byte {offset} on")).unwrap_or_default();
+        out.say(format!("{space}{}{at}", printable(&part.name)));
+        if part.parts.is_empty() && part.first != part.second {
+            let hint = part.hint.map(|hint| format!("   ({hint})")).unwrap_or_default();
+            let (first, second) = (printable(&part.first), printable(&part.second));
+            out.say(format!("{space}  {first:?} / {second:?}{hint}"));
+        }
+        self::parts(&part.parts, indent + 2, out);
+    }
+    let more = parts.len().saturating_sub(MAX_PARTS);
+    if more > 0 {
+        out.say(format!("{space}and {more} more"));
     }
 }
