@@ -218,8 +218,10 @@ impl Job<'_> {
         now("packing");
         let out = directory(&scratch.join("out"))?;
         unpack_outputs(&handed, &out, limits.scratch_mib)?;
+        let epoch = recipe.build.source_date_epoch;
+        pack::normalise(&out, &recipe.build.normalise, epoch)?;
         let plan = Plan::of_directory(&out)?;
-        let packed = pack::write_artifact(&plan, recipe.build.source_date_epoch, self.artifact)?;
+        let packed = pack::write_artifact(&plan, epoch, self.artifact)?;
         let seconds = ended.usage.wall.as_secs_f64();
         Ok(Built { packed, seconds, varied, not_varied, native: ended.seen })
     }

@@ -11,6 +11,7 @@
 //! content size and checksum in the frame.
 
 mod header;
+mod normalise;
 mod plan;
 mod read;
 mod unpack;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 use countersign_metadata::digest::Hasher;
 use countersign_metadata::release::Blob;
 
+pub use normalise::{Normalise, normalise};
 pub use plan::{Body, Entry, Plan};
 pub use read::{Cap, Kind, Member, Strip, UnpackError, each, open};
 pub(crate) use read::{decompressed, each_of_root};

@@ -8,6 +8,7 @@ use countersign_metadata::{ActionId, NodeSpec, Product, Sha256, Version};
 use serde::Deserialize;
 
 use crate::Inside;
+use crate::pack::Normalise;
 
 /// 2026-01-01T00:00:00Z.
 const DEFAULT_EPOCH: u64 = 1_767_225_600;
@@ -126,6 +127,9 @@ pub struct BuildSpec {
     /// Further environment variables.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
+    /// What is taken out of the outputs before they are packed.
+    #[serde(default)]
+    pub normalise: BTreeSet<Normalise>,
     /// What it may use up.
     #[serde(default)]
     pub limits: LimitsSpec,

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::process::Command;
 
 use countersign_builder::compare::{Content, DifferenceKind, Looks, Part, compare};
-use countersign_builder::pack::{Plan, write_artifact};
+use countersign_builder::pack::{Normalise, Plan, normalise, write_artifact};
+
+use crate::project::Project;
 
 /// Runs a script in a new directory and packs what is then in `out`.
 fn made_by(script: &str, one: &str) -> tempfile::TempDir {
@@ -129,4 +131,53 @@ fn damaged_and_endless_files_are_told_as_bytes() {
     let script = r#"head -c 400000000 /dev/zero | gzip -n > out/a; printf "$1" >> out/a"#;
     let bomb = content(script, "one", "two");
     assert!(bomb.parts.is_empty() && bomb.offset.is_some());
+}
+
+#[test]
+fn a_recipe_line_takes_machines_out_of_archives_compressed_files_and_build_ids() {
+    // Each output has a time of its own for each build: the clock is the machine's, and every file is dated by it.
+    let steps = [
+        r#"date +%s%N > seed; touch -d "@$(($(date +%s) % 1000000 + 1000000000))" seed"#,
+        "echo 'int f(void) { return 1; }' > f.c; cc -g0 -c f.c; touch -r seed f.o; ar qcU lib.a f.o",
+        "cp -p seed note; echo text > note; touch -r seed note; gzip -c note > note.gz",
+        // A build id that depends on when it was made.
+        r#"echo 'int main(void) { return 0; }' > m.c; cc -g0 m.c -o thing -Wl,--build-id=0x$(sha1sum seed | cut -c1-40)"#,
+        "mkdir all; cp lib.a note.gz thing all",
+    ];
+    let outputs = [("build", "normalise = [\"ar\", \"build-id\", \"gzip\"]"), ("plain", "")];
+    let digests = outputs.map(|(name, line)| {
+        let project = Project::with(&steps, &[], line);
+        project.output("all");
+        let made = [1, 2].map(|_| {
+            let out = tempfile::tempdir().unwrap();
+            project.build(out.path()).ended(0).json()["sha256"].to_string()
+        });
+        (name, made)
+    });
+    let [(_, normal), (_, plain)] = digests;
+    assert_eq!(normal[0], normal[1]);
+    assert_ne!(plain[0], plain[1], "without the line they differ, or this test shows nothing");
+}
+
+#[test]
+fn stock_tools_still_read_what_was_normalised() {
+    let script = r#"mkdir t; cd t; echo "int f(void) { return 1; }" > f.c; cc -g0 -c f.c; ar qcU ../out/lib.a f.o
+        echo x > x; gzip -c x > ../out/x.gz; printf 'x = 1\n' > x.py
+        python3 -c 'import zipfile; z = zipfile.ZipFile("../out/x.zip", "w"); z.write("x"); z.write("f.c"); z.close()'
+        python3 -c 'import py_compile; py_compile.compile("x.py", "../out/x.pyc", "x.py")'
+        echo 'int main(void) { return 0; }' > m.c; cc -g0 -Wl,--build-id m.c -o ../out/m"#;
+    let made = made_by(script, "");
+    let out = made.path().join("out");
+    let all = [Normalise::Ar, Normalise::Gzip, Normalise::Zip, Normalise::Pyc, Normalise::BuildId];
+    normalise(&out, &all, 1_767_225_600).unwrap();
+    let check = r#"cd out; ar tvO lib.a | grep -q 'rw-r--r-- 0/0 .* 1970 f.o'; gzip -t x.gz; ./m
+        python3 - <<'END'
+import zipfile, struct, marshal
+z = zipfile.ZipFile("x.zip"); assert z.testzip() is None
+assert {i.date_time for i in z.infolist()} == {(2026, 1, 1, 0, 0, 0)}, z.infolist()
+b = open("x.pyc", "rb").read(); assert struct.unpack("<I", b[8:12])[0] == 1767225600; marshal.loads(b[16:])
+b = open("x.gz", "rb").read(); assert b[4:8] == bytes(4)
+END"#;
+    let ran = Command::new("bash").args(["-euc", check]).current_dir(made.path()).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
 }

@@ -61,6 +61,14 @@ impl Project {
         Self { dir }
     }
 
+    /// What is packed instead of `thing`, at the top of the artifact.
+    pub(crate) fn output(&self, name: &str) {
+        let path = self.path("countersign.toml");
+        let recipe = fs::read_to_string(&path).unwrap();
+        let ours = format!("\"{name}\" = \"{name}\"");
+        fs::write(&path, recipe.replace("\"bin/thing\" = \"thing\"", &ours)).unwrap();
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
