@@ -24,6 +24,7 @@ pub mod prepare;
 pub mod provenance;
 pub mod rebuild;
 pub mod recipe;
+pub mod sbom;
 pub mod signer;
 pub mod source;
 

@@ -10,4 +10,5 @@ mod hostile;
 mod newcomer;
 mod project;
 mod rebuild;
+mod sbom;
 mod variations;

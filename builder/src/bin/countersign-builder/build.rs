@@ -6,7 +6,7 @@ use countersign_builder::build::{Built, Ceilings, Job, Stillness, Variation};
 use countersign_builder::files::write_durably;
 use countersign_builder::inputs::Inputs;
 use countersign_builder::prepare::{self, Prepared};
-use countersign_builder::{cache, provenance};
+use countersign_builder::{cache, provenance, sbom};
 use countersign_console::{Exit, Failure, Hint, Out, Progress};
 use countersign_metadata::{Platform, Release};
 use jiff::Timestamp;
@@ -19,7 +19,7 @@ use crate::sign::Signing;
 #[command(after_help = "Example:
   countersign-builder build . -o built
   ls built
-      # ARTIFACT.tar.zst release.json inputs/ provenance.json build.log
+      # ARTIFACT.tar.zst release.json inputs/ provenance.json sbom.cdx.json build.log
 
 A signal (^C) ends it with code 8 and leaves no scratch behind.
 A second one ends it at once.")]
@@ -94,7 +94,8 @@ impl Args {
         let (cache, inputs) = self.stores.open(Vec::new())?;
         let prepared = prepare::own(&self.dir, Some(&self.output), &inputs, &cache, &now)
             .map_err(|e| crate::fail::prepare("nothing was built", e))?;
-        let old = ["release.json", "provenance.json", "provenance.dsse.json", "kept.tar"];
+        let old =
+            ["release.json", sbom::FILE, "provenance.json", "provenance.dsse.json", "kept.tar"];
         make_output(&self.output, &old)?;
         let spec = prepared.recipe.spec();
         let name = format!("{}-{}-{}.tar.zst", spec.product, spec.version, Platform::here());
@@ -156,11 +157,17 @@ impl Args {
             inputs.export(input, &dir).or_fail(Exit::Host, "cannot write inputs")?;
         }
         let release = provenance::release(prepared, built.packed.tar, all);
-        let text =
-            serde_json::to_vec_pretty(&release).or_fail(Exit::Host, "cannot write the release")?;
-        let path = self.output.join("release.json");
-        write_durably(&path, &text)
-            .or_fail(Exit::Host, format!("cannot write {}", path.display()))?;
+        let epoch = prepared.recipe.spec().build.source_date_epoch;
+        let sbom = sbom::sbom(&release, prepared.environment.parts(), epoch);
+        self.write(sbom::FILE, &sbom)?;
+        self.write("release.json", &release)?;
         Ok(release)
+    }
+
+    fn write(&self, name: &str, value: &impl serde::Serialize) -> Result<(), Failure> {
+        let path = self.output.join(name);
+        let failed = || format!("cannot write {}", path.display());
+        let text = serde_json::to_vec_pretty(value).or_fail(Exit::Host, failed())?;
+        write_durably(&path, &text).or_fail(Exit::Host, failed())
     }
 }
