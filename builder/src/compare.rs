@@ -1,5 +1,6 @@
 //! Two artifacts, explained from the outside in: which member, what kind of difference, the first differing bytes.
 
+pub mod diffoscope;
 mod elf;
 mod holds;
 mod looks;

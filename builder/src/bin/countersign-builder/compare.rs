@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use countersign_console::{Exit, Failure, Out};
+use countersign_builder::compare::diffoscope::{DiffoscopeError, diffoscope};
+use countersign_console::{Exit, Failure, Out, Progress};
 
 /// Explain how two artifacts differ
 #[derive(clap::Args, Debug)]
@@ -14,6 +15,9 @@ pub(super) struct Args {
     first: PathBuf,
     /// Another one
     second: PathBuf,
+    /// Write diffoscope's page about them to FILE (diffoscope must be installed; it runs in a sandbox)
+    #[arg(long, value_name = "FILE")]
+    diffoscope: Option<PathBuf>,
 }
 
 impl Args {
@@ -25,6 +29,18 @@ impl Args {
         } else {
             out.say("DIFFERENT");
             crate::show::comparison(&comparison, out);
+        }
+        if let Some(page) = &self.diffoscope {
+            let _spinner = Progress::spinner("diffoscope looks deeper");
+            diffoscope(&self.first, &self.second, page).map_err(|error| {
+                let what = "there is no page of diffoscope's";
+                let failure = Failure::caused(Exit::Host, what, &error);
+                match error {
+                    DiffoscopeError::NotInstalled => failure.hint("apt-get install diffoscope"),
+                    _ => failure,
+                }
+            })?;
+            out.say(format!("diffoscope's page: {}", page.display()));
         }
         out.json(&comparison);
         Ok(if comparison.equal { Exit::Done } else { Exit::Verdict })

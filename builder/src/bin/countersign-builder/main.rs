@@ -7,6 +7,7 @@ mod env;
 mod export;
 mod fail;
 mod lock;
+mod pack;
 mod platform;
 mod rebuild;
 mod show;
@@ -39,6 +40,8 @@ enum Verb {
     Check(check::Args),
     /// Explain how two artifacts differ
     Compare(compare::Args),
+    /// Pack a directory into one canonical archive: equal trees give equal bytes
+    Pack(pack::Args),
     /// Lay environment, source and inputs out as a root tree, for a container FROM scratch
     Export(export::Args),
     /// The build's environment by itself
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
                 Verb::Rebuild(args) => args.run(out),
                 Verb::Check(args) => args.run(out),
                 Verb::Compare(args) => args.run(out),
+                Verb::Pack(args) => args.run(out),
                 Verb::Export(args) => args.run(out),
                 Verb::Env(verb) => verb.run(out),
                 Verb::Platform(args) => args.run(out),

@@ -55,7 +55,7 @@ pub(super) fn comparison(comparison: &Comparison, out: Out) {
                 if let Some(hint) = content.hint {
                     out.say(format!("    it looks like {hint}"));
                 }
-                parts(&content.parts, 4, out);
+                parts(&content.parts, 4, content.hint, out);
             }
         }
     }
@@ -65,18 +65,19 @@ pub(super) fn comparison(comparison: &Comparison, out: Out) {
     }
 }
 
-/// What differs inside, from the outside in.
-fn parts(parts: &[Part], indent: usize, out: Out) {
+/// What differs inside, from the outside in; the cure that was `told` already is not repeated.
+fn parts(parts: &[Part], indent: usize, told: Option<&str>, out: Out) {
     let space = " ".repeat(indent);
     for part in parts.iter().take(MAX_PARTS) {
         let at = part.offset.map(|offset| format!(", from byte {offset} on")).unwrap_or_default();
         out.say(format!("{space}{}{at}", printable(&part.name)));
         if part.parts.is_empty() && part.first != part.second {
-            let hint = part.hint.map(|hint| format!("   ({hint})")).unwrap_or_default();
+            let hint = part.hint.filter(|hint| told != Some(hint));
+            let hint = hint.map(|hint| format!("   ({hint})")).unwrap_or_default();
             let (first, second) = (printable(&part.first), printable(&part.second));
             out.say(format!("{space}  {first:?} / {second:?}{hint}"));
         }
-        self::parts(&part.parts, indent + 2, out);
+        self::parts(&part.parts, indent + 2, told, out);
     }
     let more = parts.len().saturating_sub(MAX_PARTS);
     if more > 0 {

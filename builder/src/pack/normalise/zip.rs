@@ -93,8 +93,8 @@ fn extra(bytes: &mut [u8], start: usize, length: usize, epoch: u32) -> Option<()
 /// Two seconds, minutes, hours; days, months, years since 1980.
 fn dos_time(epoch: u32) -> Option<u32> {
     let time = Timestamp::from_second(i64::from(epoch)).ok()?.to_zoned(TimeZone::UTC);
-    let year = u32::try_from(time.year()).ok()?.checked_sub(1980).unwrap_or_default().min(127);
+    let year = u32::try_from(time.year()).ok()?.saturating_sub(1980).min(127);
     let part = |value: i8| u32::try_from(value).unwrap_or_default();
     let day = year << 9 | part(time.month()) << 5 | part(time.day());
-    Some(day << 16 | part(time.hour()) << 11 | part(time.minute()) << 5 | part(time.second()) / 2)
+    Some(day << 16 | part(time.hour()) << 11 | part(time.minute()) << 5 | (part(time.second()) / 2))
 }
