@@ -22,30 +22,32 @@ printf 'large: %s files, %s MiB; small: %s files, %s MiB\n' \
   "$(find "$work/large" -type f | wc -l)" "$(du -sm --apparent-size "$work/large" | cut -f1)" \
   "$(find "$work/small" -type f | wc -l)" "$(du -sm --apparent-size "$work/small" | cut -f1)"
 
-ours() { "$builder" pack "$work/$1" -o "$work/ours.tar.zst" --json > /dev/null; }
-# What people use, as it is said on reproducible-builds.org, with both digests that we make.
-theirs() {
-  tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=go=rX,u+rw,a-s -C "$work/$1" -cf - . \
-    | zstd -q -10 -T0 -c | tee "$work/theirs.tar.zst" | sha256sum > /dev/null
-}
-timed() { local start end; start=$(date +%s%N); "$@"; end=$(date +%s%N); echo $(((end - start) / 1000000)); }
-peak() { python3 -c 'import resource, subprocess, sys
-subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)' "$@"; }
-
-ours large > /dev/null; theirs large
-: > "$work/pairs"
-for _ in $(seq "$pairs"); do
-  echo "$(timed ours large) $(timed theirs large)" >> "$work/pairs"
-done
-python3 - "$work/pairs" << 'END'
-import statistics, sys
-pairs = [tuple(map(int, line.split())) for line in open(sys.argv[1])]
-ours, theirs = (statistics.median(side) for side in zip(*pairs))
-ratio = statistics.median(a / b for a, b in pairs)
-print(f"ours {ours / 1000:.2f} s, tar | zstd -10 -T0 | sha256sum {theirs / 1000:.2f} s, "
-      f"median ratio of {len(pairs)} pairs {ratio:.2f}")
+python3 - "$builder" "$work" "$pairs" << 'END'
+import os, resource, statistics, subprocess, sys, time
+builder, work, pairs = sys.argv[1], sys.argv[2], int(sys.argv[3])
+# What people use, as reproducible-builds.org has it. It makes one digest, ours two: of the tar and of the file.
+theirs = (f"tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=go=rX,u+rw,a-s -C {work}/large -cf - ."
+          f" | zstd -q -10 -T0 -c | tee {work}/theirs.tar.zst | sha256sum")
+def ours(tree): return f"exec {builder} pack {work}/{tree} -o {work}/ours.tar.zst --json"
+def run(command):
+    """Seconds on the wall, seconds of processor time, peak memory of the largest process in MiB."""
+    start = time.monotonic()
+    process = subprocess.Popen(["bash", "-c", command], stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    assert status == 0, command
+    return time.monotonic() - start, used.ru_utime + used.ru_stime, used.ru_maxrss // 1024
+run(ours("large")), run(theirs)
+wall, cpu = [], []
+for pair in range(pairs):
+    commands = [ours("large"), theirs]
+    # In turn, so that neither always runs second.
+    results = {c: run(c) for c in (commands if pair % 2 else reversed(commands))}
+    (a, b) = (results[c] for c in commands)
+    wall.append((a[0], b[0])), cpu.append((a[1], b[1]))
+for name, figures in ("wall", wall), ("processor", cpu):
+    (a, b), ratio = map(statistics.median, zip(*figures)), statistics.median(a / b for a, b in figures)
+    print(f"{name:9} time: ours {a:.1f} s, tar | zstd -10 -T0 | sha256sum {b:.1f} s, median ratio of {pairs} pairs {ratio:.2f}")
+sizes = [os.path.getsize(f"{work}/{name}.tar.zst") for name in ("ours", "theirs")]
+print(f"size: ours {sizes[0]}, theirs {sizes[1]} bytes, ratio {sizes[0] / sizes[1]:.3f}")
+print(f"peak memory of ours: 1 GiB {run(ours('large'))[2]} MiB, 64 MiB {run(ours('small'))[2]} MiB")
 END
-printf 'size: ours %s, theirs %s bytes\n' "$(stat -c %s "$work/ours.tar.zst")" "$(stat -c %s "$work/theirs.tar.zst")"
-printf 'peak memory of ours: large %s MiB, small %s MiB\n' \
-  "$(peak "$builder" pack "$work/large" -o "$work/o")" "$(peak "$builder" pack "$work/small" -o "$work/o")"
