@@ -5,6 +5,7 @@ mod elf;
 mod holds;
 mod looks;
 mod members;
+mod page;
 mod part;
 mod texts;
 
@@ -18,6 +19,7 @@ use serde::Serialize;
 
 use crate::pack::{self, Cap, Kind, Strip, UnpackError};
 pub use looks::Looks;
+pub use page::page;
 pub use part::Part;
 
 /// Most members whose contents are looked into.

@@ -7,7 +7,7 @@ use std::process::Command;
 use countersign_builder::compare::{Content, DifferenceKind, Looks, Part, compare};
 use countersign_builder::pack::{Normalise, Plan, normalise, write_artifact};
 
-use crate::project::Project;
+use crate::project::{Project, run_in};
 
 /// Runs a script in a new directory and packs what is then in `out`.
 fn made_by(script: &str, one: &str) -> tempfile::TempDir {
@@ -180,4 +180,18 @@ b = open("x.gz", "rb").read(); assert b[4:8] == bytes(4)
 END"#;
     let ran = Command::new("bash").args(["-euc", check]).current_dir(made.path()).output().unwrap();
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+}
+
+#[test]
+fn the_page_shows_every_difference_and_no_markup_of_others() {
+    let script = r#"mkdir -p "out/<img src=x onerror=1>"; echo "made in $1" > "out/<img src=x onerror=1>/a""#;
+    let (a, b) = (made_by(script, "/build/<script>1"), made_by(script, "/home/<script>2"));
+    let page = a.path().join("page.html");
+    let [first, second] = [&a, &b].map(|dir| dir.path().join("a.tar.zst"));
+    let words = ["compare", first.to_str().unwrap(), second.to_str().unwrap(), "--html"];
+    let ran = run_in(a.path(), &[&words[..], &[page.to_str().unwrap()]].concat());
+    ran.ended(1).said("page.html");
+    let page = fs::read_to_string(&page).unwrap();
+    assert!(page.contains("made in /build/&lt;script&gt;1"), "{page}");
+    assert!(!page.contains("<script") && !page.contains("<img"), "{page}");
 }

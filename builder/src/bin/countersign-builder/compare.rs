@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use countersign_builder::compare::diffoscope::{DiffoscopeError, diffoscope};
-use countersign_console::{Exit, Failure, Out, Progress};
+use countersign_builder::compare::page;
+use countersign_builder::files::write_durably;
+use countersign_console::{Exit, Failure, Hint, Out, Progress};
 
 /// Explain how two artifacts differ
 #[derive(clap::Args, Debug)]
@@ -15,6 +17,9 @@ pub(super) struct Args {
     first: PathBuf,
     /// Another one
     second: PathBuf,
+    /// Write one page for a browser to FILE
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Write diffoscope's page about them to FILE (diffoscope must be installed; it runs in a sandbox)
     #[arg(long, value_name = "FILE")]
     diffoscope: Option<PathBuf>,
@@ -29,6 +34,14 @@ impl Args {
         } else {
             out.say("DIFFERENT");
             crate::show::comparison(&comparison, out);
+        }
+        if let Some(path) = &self.html {
+            let [first, second] =
+                [&self.first, &self.second].map(|path| path.display().to_string());
+            let page = page(&comparison, &first, &second);
+            write_durably(path, page.as_bytes())
+                .or_fail(Exit::Host, format!("cannot write {}", path.display()))?;
+            out.say(format!("the page: {}", path.display()));
         }
         if let Some(page) = &self.diffoscope {
             let _spinner = Progress::spinner("diffoscope looks deeper");
