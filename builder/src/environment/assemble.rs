@@ -8,6 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
+use countersign_metadata::Sha256;
 use countersign_metadata::release::{EnvironmentKind, Input};
 
 use super::alternatives;
@@ -75,6 +76,17 @@ pub(super) fn fetch(
         dist::fetch(&input.name, &input.blob.sha256, inputs, now)?;
     }
     Ok(())
+}
+
+/// Raised when the same inputs give another tree than before.
+const RULES: u32 = 1;
+
+/// What the same tree always follows from.
+pub(super) fn key(kind: EnvironmentKind, locked: &[Input]) -> Sha256 {
+    let mut lines: Vec<String> =
+        locked.iter().map(|input| format!("{} {}\n", input.blob.sha256, input.name)).collect();
+    lines.sort();
+    Sha256::of(format!("{RULES} {}\n{}", kind.name(), lines.concat()).as_bytes())
 }
 
 /// Puts an environment together from its inputs. `dir` is where its bodies are kept until it is laid out.

@@ -159,11 +159,10 @@ impl BuildEnvironment {
         }
         let assemble::Resolved { parts, inputs: locked } =
             assemble::resolve(spec, dir, inputs, cache, now)?;
-        now("unpacking the environment");
-        Ok((Self::assemble(spec, parts, &locked, inputs, cache)?, locked))
+        Ok((Self::assemble(spec, parts, &locked, inputs, cache, now)?, locked))
     }
 
-    /// The environment that is locked: from the store, or put together from the lock's inputs; one of `host` is gathered
+    /// The environment that is locked, put together from the lock's inputs; one of `host` is gathered
     /// again, with this toolchain, and may come out as another.
     ///
     /// # Errors
@@ -182,13 +181,7 @@ impl BuildEnvironment {
         let locked: Vec<Input> = lock.inputs.iter().filter(|i| is_input(i)).cloned().collect();
         assemble::fetch(&locked, inputs, cache, now)?;
         let parts = lock.environment.parts.clone();
-        if let Some(root) = store::find(&lock.environment.sha256, cache)? {
-            let identity = Environment { kind: spec.kind, sha256: lock.environment.sha256 };
-            let rust = spec.tools.contains(&Tool::Rust);
-            return Ok(Self { root, identity, parts, rust, whole_machine: false, tamed: vec![] });
-        }
-        now("unpacking the environment");
-        Self::assemble(spec, parts, &locked, inputs, cache)
+        Self::assemble(spec, parts, &locked, inputs, cache, now)
     }
 
     fn assemble(
@@ -197,13 +190,23 @@ impl BuildEnvironment {
         locked: &[Input],
         inputs: &Inputs,
         cache: &Path,
+        now: &dyn Fn(&str),
     ) -> Result<Self, EnvironmentError> {
+        let rust = spec.tools.contains(&Tool::Rust);
+        let made = |root, sha256, tamed| {
+            let identity = Environment { kind: spec.kind, sha256 };
+            Self { root, identity, parts, rust, whole_machine: false, tamed }
+        };
+        let key = assemble::key(spec.kind, locked);
+        if let Some(before) = store::remembered(&key, cache)? {
+            return Ok(made(before.root, before.sha256, before.tamed));
+        }
+        now("unpacking the environment");
         let tree = assemble::tree(spec.kind, locked, inputs, &store::dir(cache))?;
         let (root, sha256) = store::enter_tree(&tree, cache)?;
-        let identity = Environment { kind: spec.kind, sha256 };
-        let (rust, tamed) =
-            (spec.tools.contains(&Tool::Rust), tree.tamed.iter().cloned().collect());
-        Ok(Self { root, identity, parts, rust, whole_machine: false, tamed })
+        let tamed: Vec<String> = tree.tamed.iter().cloned().collect();
+        store::remember(&key, &sha256, &tamed, cache);
+        Ok(made(root, sha256, tamed))
     }
 
     /// Gathers the `host` environment that `spec` asks for, with this toolchain if with Rust.
@@ -264,7 +267,7 @@ impl BuildEnvironment {
         Ok(mounts)
     }
 
-    /// Files that have lost their set-uid or set-gid bit, when the tree was put together just now.
+    /// Files that have lost their set-uid or set-gid bit.
     pub fn tamed(&self) -> &[String] {
         &self.tamed
     }

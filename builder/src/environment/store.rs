@@ -1,4 +1,8 @@
 //! The store of environments: `CACHE/environments/DIGEST/`, read-only trees, verified each time one is entered.
+//!
+//! `CACHE/environments/of-KEY` remembers what was put together here before: the tree's digest, then the names of the files
+//! that lost their set-uid bits, a line each. Only what this machine has unpacked itself is remembered, never what a
+//! lock says of itself.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -38,12 +42,47 @@ pub(super) fn enter_tree(tree: &Tree, cache: &Path) -> Result<(PathBuf, Sha256),
     })
 }
 
-/// The stored tree with this digest, if it is there and still whole.
-pub(super) fn find(sha256: &Sha256, cache: &Path) -> Result<Option<PathBuf>, EnvironmentError> {
+/// A tree that was put together here before.
+pub(super) struct Remembered {
+    pub(super) root: PathBuf,
+    pub(super) sha256: Sha256,
+    pub(super) tamed: Vec<String>,
+}
+
+/// Longest record of a tree.
+const MAX_RECORD: u64 = 16 << 20;
+
+/// The tree that the same inputs gave before, if it is there and still whole.
+pub(super) fn remembered(
+    key: &Sha256,
+    cache: &Path,
+) -> Result<Option<Remembered>, EnvironmentError> {
     with(cache, |dir, digests| {
+        let record = crate::files::read_limited_no_link(&record(dir, key), MAX_RECORD);
+        let Ok(text) = record.and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other))
+        else {
+            return Ok(None);
+        };
+        let mut lines = text.lines();
+        let Some(sha256) = lines.next().and_then(|line| line.parse::<Sha256>().ok()) else {
+            return Ok(None);
+        };
         let root = dir.join(sha256.to_string());
-        Ok(is_whole(&root, sha256, digests).then_some(root))
+        let tamed = lines.map(str::to_owned).collect();
+        let whole = is_whole(&root, &sha256, digests);
+        Ok(whole.then_some(Remembered { root, sha256, tamed }))
     })
+}
+
+/// Remembers what inputs gave. Losing it costs time only, so an error is no failure.
+pub(super) fn remember(key: &Sha256, sha256: &Sha256, tamed: &[String], cache: &Path) {
+    let text =
+        format!("{sha256}\n{}", tamed.iter().map(|name| format!("{name}\n")).collect::<String>());
+    let _costs_time_only = crate::files::write_durably(&record(&dir(cache), key), text.as_bytes());
+}
+
+fn record(dir: &Path, key: &Sha256) -> PathBuf {
+    dir.join(format!("of-{key}"))
 }
 
 fn with<T>(

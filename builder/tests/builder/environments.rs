@@ -215,6 +215,28 @@ fn digest_of(lock: &str, name: &str) -> String {
 }
 
 #[test]
+fn a_lock_that_names_another_tree_than_its_packages_make_is_refused() {
+    if !Path::new("/usr/lib/apt/apt-helper").is_file() {
+        return;
+    }
+    let repository = Repository::new();
+    let cache = tempfile::tempdir().unwrap();
+    let locked = |package: &str| {
+        let dir = project(&format!("kind = \"debian\"\npackages = [\"{package}\"]"));
+        let json =
+            repository.run(dir.path(), cache.path(), &["lock", ".", "--json"]).ended(0).json();
+        (dir, json["environment"]["sha256"].as_str().unwrap().to_owned())
+    };
+    let ((one, tool), (_other, unasked)) = (locked("tool"), locked("unasked"));
+    // The tree that it names is in the store, whole; but these packages do not make it.
+    let lock = lock_of(one.path()).replace(&tool, &unasked);
+    fs::write(one.path().join("countersign.lock"), lock).unwrap();
+    let ran =
+        repository.run(one.path(), cache.path(), &["env", "export", ".", "-o", "/nonexistent"]);
+    ran.ended(3).said("the lock is stale: environment");
+}
+
+#[test]
 fn a_package_that_nobody_knows_is_told_by_name() {
     if !Path::new("/usr/lib/apt/apt-helper").is_file() {
         return;
