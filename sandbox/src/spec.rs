@@ -179,8 +179,8 @@ impl Sandbox {
     }
 
     /// How many bytes must stay free on the file systems of the scratch directories
-    /// ([`Mount::Writable`], and the `upper` of [`Mount::Overlay`]). It is looked at twenty times a second; when there are less, everything is killed
-    /// and [`Error::Full`] is the result.
+    /// ([`Mount::Writable`], and the `upper` of [`Mount::Overlay`]). It is looked at twenty times a second; when there
+    /// are less, everything is killed and [`Error::Full`] is the result.
     #[must_use]
     pub fn keep_free(mut self, bytes: u64) -> Self {
         self.plan.keep_free = bytes;
