@@ -14,6 +14,7 @@ pub(crate) const LANDLOCK: &str = "landlock";
 pub(crate) const SECCOMP: &str = "seccomp";
 pub(crate) const EYE: &str = "packet eye";
 pub(crate) const SINKHOLE: &str = "sinkhole";
+pub(crate) const PROGRAMS: &str = "programs";
 pub(crate) const CLOCK: &str = "clock";
 pub(crate) const CGROUP_MEMORY: &str = "memory limit";
 pub(crate) const CGROUP_PROCESSES: &str = "process group limit";
@@ -25,7 +26,7 @@ pub(crate) const ID_MAP: &str = "id-mapped mount";
 /// All that is probed, with what it is for. The last names of [`Error::Missing`](crate::Error::Missing),
 /// "processors" and "open files", depend on how many are asked for; "id-mapped mount" on the file system that is
 /// to be seen through one, as "overlay" does too.
-const ALL: [(&str, &str); 13] = [
+pub(crate) const ALL: [(&str, &str); 14] = [
     (PRIVATE_USER, "root's payloads run as a kernel user that nobody else is"),
     (USER_NAMESPACES, "the payload's user ids and rights mean nothing outside"),
     (NAMESPACES, "own processes, network, IPC, host name and control group root"),
@@ -33,6 +34,10 @@ const ALL: [(&str, &str); 13] = [
     (PROC, "a /proc that shows the sandbox's processes only"),
     (LANDLOCK, "a second wall around what may be written (Linux 5.19)"),
     (SECCOMP, "system calls that a payload has no use for are refused"),
+    (
+        PROGRAMS,
+        "what a payload writes, to files or to memory, is not executed, where that is asked for",
+    ),
     (SINKHOLE, "every address and name leads to the sandbox itself"),
     (EYE, "every attempt to reach somebody is seen"),
     (CLOCK, "another time of day for the payload"),

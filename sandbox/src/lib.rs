@@ -20,9 +20,13 @@
 //!
 //! There is one mode: what the kernel or the caller's rights lack is [`Error::Missing`], by name.
 //!
+//! [`Sandbox::lower`] names what the operator goes without; nothing else is ever left out. Before a payload becomes its
+//! program, its own process tries the walls around it.
+//!
 //! What is not hidden: `uname`, `sysinfo` and CPUID tell of the machine; `/proc/self/mountinfo` of where
 //! mounts came from. Programs may be executed from memory (`memfd_create`), as from any directory that the
-//! payload may write: what it may execute is bounded by what it may do, not by where the program lies. A
+//! payload may write, unless [`Sandbox::given_programs`] is asked for: what it may execute is bounded by what it may
+//! do, not by where the program lies. A
 //! payload that listens on a wildcard address and dials a sinkhole address with the same port reaches
 //! itself; the attempt is counted all the same.
 
@@ -36,6 +40,7 @@ mod capability;
 mod clock;
 mod error;
 mod link;
+mod lower;
 mod net;
 mod options;
 mod running;
@@ -52,6 +57,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub use attempt::{Attempt, Protocol};
 pub use capability::{Capability, capabilities};
 pub use error::Error;
+pub use lower::{Lowerable, NotLowerable};
 pub use options::{Clock, Identity, Limits, Machine, Mask, Mount, Network, Random};
 pub use running::{Ended, Exit, Readiness, Running, Usage};
 pub use spec::Sandbox;

@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,11 +15,15 @@ use serde::{Deserialize, Serialize};
 use crate::attempt::Attempt;
 use crate::error::Error;
 use crate::link::Link;
+use crate::lower::Lowerable;
 use crate::spec::Sandbox;
-use crate::wire::{self, Errand, Event, Report, Request};
+use crate::wire::{self, Errand, Event, Request};
 
 /// How long [`Running::connect`] tries. A listening payload's backlog accepts at once.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// No payload was started by this process yet.
+static FIRST: AtomicBool = AtomicBool::new(true);
 
 /// A running payload. Dropping it kills everything in the sandbox and waits for that.
 #[derive(Debug)]
@@ -68,6 +73,8 @@ pub struct Ended {
     pub output_truncated: bool,
     /// The first command lines with a word that [`Machine::watch`](crate::Machine::watch) looks for, shortened.
     pub seen: Vec<String>,
+    /// The protections that it ran without, of those that [`Sandbox::lower`](crate::Sandbox::lower) named.
+    pub lowered: Vec<Lowerable>,
 }
 
 /// What a payload and all of its processes used up.
@@ -88,6 +95,7 @@ impl Running {
         let failed =
             |source| Error::Setup { step: "read the working directory".to_owned(), source };
         plan.make_absolute().map_err(failed)?;
+        plan.first = FIRST.swap(false, Ordering::Relaxed);
         let mut link = Link::open(&Errand::Run(Box::new(plan)), log.as_ref().map(AsFd::as_fd))?;
         // A quick payload may be ready before the news of its start has come.
         while !matches!(link.next(None)?, Some(Event::Started)) {}
@@ -200,9 +208,16 @@ impl Running {
         if let Some(failure) = handed_back {
             return Err(failure.into());
         }
-        let Report { exit, left_running, attempts, unaccounted, usage, output_truncated, seen } =
-            report;
-        Ok(Ended { exit, left_running, attempts, unaccounted, usage, output_truncated, seen })
+        Ok(Ended {
+            exit: report.exit,
+            left_running: report.left_running,
+            attempts: report.attempts,
+            unaccounted: report.unaccounted,
+            usage: report.usage,
+            output_truncated: report.output_truncated,
+            seen: report.seen,
+            lowered: report.lowered,
+        })
     }
 
     fn link(&mut self) -> &mut Link {

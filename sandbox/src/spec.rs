@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::lower::Lowerable;
 use crate::options::{Identity, Limits, Machine, Mount, Network};
 use crate::running::{Ended, Running};
 
@@ -39,6 +40,14 @@ pub(crate) struct Plan {
     pub(crate) notify: bool,
     pub(crate) output_bytes: u64,
     pub(crate) keep_free: u64,
+    /// What the operator goes without; the keeper leaves in it what it went without in fact.
+    #[serde(default)]
+    pub(crate) lowered: Vec<Lowerable>,
+    #[serde(default)]
+    pub(crate) given_programs: bool,
+    /// Whether the filter is tried on a process that it must kill: once in the caller's life.
+    #[serde(default)]
+    pub(crate) first: bool,
 }
 
 impl Plan {
@@ -68,6 +77,9 @@ impl Plan {
         for mount in &self.mounts {
             check_target(mount)?;
         }
+        if self.given_programs {
+            self.check_apart()?;
+        }
         for (name, _) in &self.environment {
             if name.is_empty() || name.as_encoded_bytes().contains(&b'=') {
                 return Err(format!("{} is no name of a variable", name.display()));
@@ -93,6 +105,26 @@ impl Plan {
             return Err(format!("{name:?} is no name of a user, host or domain"));
         }
         Ok(())
+    }
+
+    /// Rights to execute are given by directory, with all that is below.
+    fn check_apart(&self) -> Result<(), String> {
+        let given = self.mounts.iter().filter(|mount| matches!(mount, Mount::ReadOnly { .. }));
+        let given: Vec<&Path> = given.map(crate::stage::to).collect();
+        let within = self.mounts.iter().find(|mount| {
+            let read_only =
+                matches!(mount, Mount::ReadOnly { .. } | Mount::Dir { .. } | Mount::Link { .. });
+            let file = matches!(mount, Mount::File { .. });
+            let to = crate::stage::to(mount);
+            !read_only && !file && given.iter().any(|given| to.starts_with(given))
+        });
+        match within {
+            None => Ok(()),
+            Some(mount) => {
+                let to = crate::stage::to(mount).display();
+                Err(format!("{to} is to be written, and lies where programs are executed"))
+            }
+        }
     }
 }
 
@@ -129,6 +161,9 @@ impl Sandbox {
                 notify: false,
                 output_bytes: 0,
                 keep_free: 0,
+                lowered: Vec::new(),
+                given_programs: false,
+                first: false,
             },
             log: None,
         }
@@ -206,6 +241,24 @@ impl Sandbox {
     #[must_use]
     pub fn notify(mut self) -> Self {
         self.plan.notify = true;
+        self
+    }
+
+    /// Goes without these where the machine does not have them, and without [`Lowerable::Programs`] in any case.
+    /// [`Ended::lowered`] says which were gone without. Landlock cannot be lowered alone where
+    /// [`Sandbox::given_programs`] is asked for: that stands on it.
+    #[must_use]
+    pub fn lower(mut self, names: impl IntoIterator<Item = Lowerable>) -> Self {
+        self.plan.lowered.extend(names);
+        self
+    }
+
+    /// Executes only what the caller has mounted: no file in a directory that the payload may write, and nothing in
+    /// memory (`memfd_create` without `MFD_NOEXEC_SEAL` is refused as if the kernel had not got it). Scripts that a
+    /// mounted interpreter reads, and code that a program maps, are not programs in this sense.
+    #[must_use]
+    pub fn given_programs(mut self) -> Self {
+        self.plan.given_programs = true;
         self
     }
 

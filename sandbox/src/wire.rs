@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::attempt::Attempt;
 use crate::capability::Found;
 use crate::error::Failure;
+use crate::lower::Lowerable;
 use crate::running::{Exit, Usage};
 use crate::spec::Plan;
 use crate::sys;
@@ -80,6 +81,9 @@ pub(crate) struct Report {
     pub(crate) usage: Usage,
     pub(crate) output_truncated: bool,
     pub(crate) seen: Vec<String>,
+    /// Filled in by the keeper.
+    #[serde(default)]
+    pub(crate) lowered: Vec<Lowerable>,
 }
 
 /// Writes one frame.

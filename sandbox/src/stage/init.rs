@@ -282,8 +282,17 @@ impl Init<'_> {
         let attempts =
             if self.plan.network == Network::Sinkhole { ledger.attempts() } else { Vec::new() };
         let usage = usage(wall);
-        let report =
-            Report { exit, left_running, attempts, unaccounted, usage, output_truncated, seen };
+        let lowered = Vec::new();
+        let report = Report {
+            exit,
+            left_running,
+            attempts,
+            unaccounted,
+            usage,
+            output_truncated,
+            seen,
+            lowered,
+        };
         control.finish(Some(&Event::Exited(exit)));
         Ok(report)
     }

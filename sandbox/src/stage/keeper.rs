@@ -16,9 +16,10 @@ use super::cgroup::Groups;
 use super::ids::{self, Ids};
 use super::init::Init;
 use super::owner::{self, Given};
-use super::{overlay, probe};
-use crate::capability::NAMESPACES;
+use super::{landlock, overlay, probe, proof};
+use crate::capability::{CGROUP_MEMORY, NAMESPACES, PROGRAMS};
 use crate::error::{Failure, Kind, Staged, Step};
+use crate::lower::Lowerable;
 use crate::spec::Plan;
 use crate::sys::{self, Fork};
 use crate::wire::{self, Errand, Event, Report, Word};
@@ -34,8 +35,8 @@ pub(crate) fn run(caller: &UnixStream) {
     _ = SigSet::all().thread_set_mask();
     _ = nix::unistd::setsid();
     let last = match wire::receive::<Errand>(caller) {
-        Ok(Some((Errand::Run(plan), mut fds))) => {
-            run_plan(&plan, fds.pop().map(File::from), caller)
+        Ok(Some((Errand::Run(mut plan), mut fds))) => {
+            run_plan(&mut plan, fds.pop().map(File::from), caller)
         }
         Ok(Some((Errand::Probe, _))) => Some(Event::Probed(probe::all())),
         Ok(None) | Err(_) => None,
@@ -47,7 +48,7 @@ pub(crate) fn run(caller: &UnixStream) {
 }
 
 /// Runs a payload; the last event is what the caller gets when all is cleaned up, if init had a last word.
-fn run_plan(plan: &Plan, log: Option<File>, caller: &UnixStream) -> Option<Event> {
+fn run_plan(plan: &mut Plan, log: Option<File>, caller: &UnixStream) -> Option<Event> {
     let mut groups = Groups::default();
     let mut given = Given::default();
     let last = attend(plan, log, caller, &mut groups, &mut given);
@@ -56,22 +57,29 @@ fn run_plan(plan: &Plan, log: Option<File>, caller: &UnixStream) -> Option<Event
     overlay::clean(plan);
     let handed_back = handed_back.and_then(|()| overlay::check_after(plan)).err();
     match last {
-        Ok(Some(report)) => Some(Event::Ended { report, handed_back }),
+        Ok(Some(mut report)) => {
+            report.lowered.clone_from(&plan.lowered);
+            Some(Event::Ended { report, handed_back })
+        }
         Ok(None) => None,
         Err(failure) => Some(Event::Failed(failure)),
     }
 }
 
 fn attend(
-    plan: &Plan,
+    plan: &mut Plan,
     log: Option<File>,
     caller: &UnixStream,
     groups: &mut Groups,
     given: &mut Given,
 ) -> Staged<Option<Report>> {
+    if plan.first {
+        proof::filter_kills()?;
+    }
     let ids = Ids::choose()?;
     let inside = (plan.identity.uid, plan.identity.gid);
-    *groups = Groups::make(plan, &unique())?;
+    *groups = settle(plan)?;
+    let plan = &*plan;
     owner::refuse_doors(plan)?;
     let lowers = overlay::prepare(plan, &ids)?;
     if let Some((payload, _)) = ids.private() {
@@ -98,6 +106,33 @@ fn attend(
     _ = kill(child, Signal::SIGKILL);
     _ = nix::sys::wait::waitpid(child, None);
     result
+}
+
+/// Makes the control groups, and leaves in `lowered` what the plan goes without from here on.
+fn settle(plan: &mut Plan) -> Staged<Groups> {
+    let asked = std::mem::take(&mut plan.lowered);
+    let may_lack = |one: Lowerable| asked.contains(&one);
+    if plan.given_programs && may_lack(Lowerable::Programs) {
+        plan.given_programs = false;
+        plan.lowered.push(Lowerable::Programs);
+    }
+    if may_lack(Lowerable::Landlock) && landlock::probe().is_err() {
+        if plan.given_programs {
+            return Err(Failure::missing(
+                PROGRAMS,
+                "it stands on Landlock, which this machine lacks; lower \"programs\" too",
+            ));
+        }
+        plan.lowered.push(Lowerable::Landlock);
+    }
+    match Groups::make(plan, &unique()) {
+        Err(failure) if failure.what == CGROUP_MEMORY && may_lack(Lowerable::MemoryLimit) => {
+            plan.limits.memory = None;
+            plan.lowered.push(Lowerable::MemoryLimit);
+            Groups::make(plan, &unique())
+        }
+        other => other,
+    }
 }
 
 /// Children will be in a new pid namespace; as a plain user, this process is in a new user namespace too.

@@ -28,15 +28,16 @@ pub(crate) fn probe() -> Staged<()> {
         .map_err(missing)
 }
 
-/// Restricts the calling thread, which must be the only one, for good.
-pub(crate) fn confine(tree: &Tree) -> Staged<()> {
-    restrict(tree)
+/// Restricts the calling thread, which must be the only one, for good. `given_programs`: what it may write it may not
+/// execute.
+pub(crate) fn confine(tree: &Tree, given_programs: bool) -> Staged<()> {
+    restrict(tree, given_programs)
         .map_err(missing)?
         .then_some(())
         .ok_or_else(|| missing("the kernel did not enforce it"))
 }
 
-fn restrict(tree: &Tree) -> Result<bool, Box<dyn std::error::Error>> {
+fn restrict(tree: &Tree, given_programs: bool) -> Result<bool, Box<dyn std::error::Error>> {
     let everything = AccessFs::from_all(HIGHEST);
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
@@ -44,19 +45,34 @@ fn restrict(tree: &Tree) -> Result<bool, Box<dyn std::error::Error>> {
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(everything)?
         .scope(Scope::AbstractUnixSocket | Scope::Signal)?
-        .create()?
-        .add_rule(PathBeneath::new(PathFd::new("/")?, AccessFs::from_read(HIGHEST)))?;
+        .create()?;
+    // Rights add up along a path: what "/" allows is allowed in every directory.
+    let read = AccessFs::from_read(HIGHEST);
+    let root = if given_programs { read & !AccessFs::Execute } else { read };
+    rules = rules.add_rule(PathBeneath::new(PathFd::new("/")?, root))?;
+    for given in tree.given.iter().filter(|_| given_programs) {
+        let access = if is_dir(given)? { read } else { read & AccessFs::from_file(HIGHEST) };
+        rules = rules.add_rule(PathBeneath::new(given.as_fd(), access))?;
+    }
     for device in &tree.devices {
         let access = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev;
         rules = rules.add_rule(PathBeneath::new(device.as_fd(), access))?;
     }
     for directory in &tree.writable {
         // The caller may have given a single file.
-        let is_dir = nix::sys::stat::fstat(directory)?.st_mode & libc::S_IFMT == libc::S_IFDIR;
-        let access = if is_dir { everything } else { everything & AccessFs::from_file(HIGHEST) };
+        let everything = match given_programs {
+            true => everything & !AccessFs::Execute,
+            false => everything,
+        };
+        let access =
+            if is_dir(directory)? { everything } else { everything & AccessFs::from_file(HIGHEST) };
         rules = rules.add_rule(PathBeneath::new(directory.as_fd(), access))?;
     }
     Ok(rules.restrict_self()?.ruleset != RulesetStatus::NotEnforced)
+}
+
+fn is_dir(fd: impl AsFd) -> nix::Result<bool> {
+    Ok(nix::sys::stat::fstat(fd)?.st_mode & libc::S_IFMT == libc::S_IFDIR)
 }
 
 fn missing(error: impl ToString) -> Failure {

@@ -26,6 +26,7 @@ mod overlay;
 mod owner;
 mod payload;
 mod probe;
+mod proof;
 mod resources;
 mod seccomp;
 mod tree;

@@ -16,9 +16,10 @@ use nix::unistd::{Gid, Pid, Uid};
 
 use super::cgroup::Membership;
 use super::tree::Tree;
-use super::{landlock, seccomp};
+use super::{landlock, proof, seccomp};
 use crate::capability::{OPEN_FILES, SECCOMP};
 use crate::error::{Failure, Kind, Staged, Step};
+use crate::lower::Lowerable;
 use crate::spec::Plan;
 use crate::{clock, sys, wire};
 
@@ -69,11 +70,17 @@ impl Payload<'_> {
         if !self.plan.machine.aslr {
             sys::disable_aslr().step("fix the addresses")?;
         }
-        landlock::confine(self.tree)?;
+        if !self.plan.lowered.contains(&Lowerable::Landlock) {
+            landlock::confine(self.tree, self.plan.given_programs)?;
+        }
         let command = Command::new(self.plan)?;
         sys::default_signals().step("reset the signals")?;
         clock::arm(&self.plan.machine).needs(crate::capability::CLOCK)?;
+        if self.plan.given_programs {
+            sys::install_seccomp(&seccomp::no_programs_in_memory()).needs(SECCOMP)?;
+        }
         sys::install_seccomp(&seccomp::filter()).needs(SECCOMP)?;
+        proof::walls(self.private)?;
         command.execute()
     }
 

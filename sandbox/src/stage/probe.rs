@@ -8,10 +8,10 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use super::cgroup::Groups;
 use super::ids::{self, Ids};
-use super::{keeper, landlock, tree};
+use super::{keeper, landlock, proof, tree};
 use crate::capability::{
     CGROUP_MEMORY, CGROUP_PROCESSES, CLOCK, EYE, Found, LANDLOCK, MOUNTS, NAMESPACES, OVERLAY,
-    PRIVATE_USER, PROC, SECCOMP, SINKHOLE, USER_NAMESPACES,
+    PRIVATE_USER, PROC, PROGRAMS, SECCOMP, SINKHOLE, USER_NAMESPACES,
 };
 use crate::error::{Failure, Kind, Staged, Step};
 use crate::net;
@@ -23,7 +23,8 @@ use crate::wire;
 pub(crate) fn all() -> Vec<Found> {
     let mut found = vec![
         told(LANDLOCK, landlock::probe()),
-        told(SECCOMP, sys::seccomp_available().needs(SECCOMP)),
+        told(SECCOMP, sys::seccomp_available().needs(SECCOMP).and_then(|()| proof::filter_kills())),
+        told(PROGRAMS, landlock::probe().map_err(|lack| Failure::missing(PROGRAMS, lack.text))),
         told(CGROUP_MEMORY, group(|plan| plan.limits.memory = Some(64 << 20), 1)),
         told(CGROUP_PROCESSES, group(|_| {}, 1)),
     ];

@@ -5,6 +5,7 @@ mod filter;
 mod mount;
 mod packet;
 mod process;
+mod refused;
 mod xattr;
 
 pub(crate) use btrfs::{create_subvolume, snapshot_subvolume};
@@ -16,6 +17,7 @@ pub(crate) use process::{
     drop_bounding, fork, lock_securebits, out_of_the_way, own, place, set_capabilities,
     set_domain_name,
 };
+pub(crate) use refused::{foreign_call, keyctl_nothing};
 
 pub(crate) use xattr::takes_user_attributes;
 

@@ -14,6 +14,7 @@ mod inside;
 mod layers;
 mod life;
 mod limits;
+mod lower;
 mod masks;
 mod network;
 mod seen;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         seen::ALL,
         masks::ALL,
         limits::ALL,
+        lower::ALL,
         network::ALL,
         life::ALL,
     ];

@@ -55,6 +55,16 @@ pub(crate) fn filter() -> Vec<sock_filter> {
     code
 }
 
+/// A filter of its own, beside the other: memory that could be executed is not there.
+pub(crate) fn no_programs_in_memory() -> Vec<sock_filter> {
+    const NOEXEC_SEAL: u32 = 8;
+    let mut code = vec![op(LD, 0, 0, NUMBER)];
+    let unsealed = [Masked(1, NOEXEC_SEAL, 0)];
+    code.extend(rule(libc::SYS_memfd_create, libc::ENOSYS, &unsealed));
+    code.push(op(RET, 0, 0, libc::SECCOMP_RET_ALLOW));
+    code
+}
+
 /// The code of one conditional rule; it leaves the call's number in the accumulator.
 fn rule(number: i64, error: i32, conditions: &[When]) -> Vec<sock_filter> {
     let mut body = Vec::new();

@@ -38,6 +38,8 @@ const ROOT_BYTES: u64 = 16 << 20;
 pub(crate) struct Tree {
     /// Where the payload may write.
     pub(crate) writable: Vec<OwnedFd>,
+    /// What it was given to be read and executed.
+    pub(crate) given: Vec<OwnedFd>,
     /// Its device nodes.
     pub(crate) devices: Vec<OwnedFd>,
     /// The `sys` directory of a second, writable `/proc` that is not in the tree.
@@ -63,7 +65,8 @@ pub(crate) fn enter(
     let sysctl = openat(outside.as_fd(), "sys", flags, Mode::empty()).step("open /proc/sys")?;
 
     let ground = Ground::new(content_bytes(plan).saturating_mul(2) + ROOT_BYTES)?;
-    let mut builder = Builder { ground, owner, writable: Vec::new(), covered: 0 };
+    let mut builder =
+        Builder { ground, owner, writable: Vec::new(), given: Vec::new(), covered: 0 };
     builder.base(plan)?;
     let devices = builder.devices(devices, plan.machine.random)?;
     builder.proc(cpus, plan)?;
@@ -75,8 +78,9 @@ pub(crate) fn enter(
             .map_err(|error| Failure::new(Kind::Mount, to.display().to_string(), &error))?;
     }
     builder.mask_machine_id(&plan.machine).step("mask the machine id")?;
-    builder.ground.finish()?;
-    Ok(Tree { writable: builder.writable, devices, sysctl })
+    let Builder { ground, writable, given, .. } = builder;
+    ground.finish()?;
+    Ok(Tree { writable, given, devices, sysctl })
 }
 
 /// Where in the tree a mount goes.
@@ -130,6 +134,7 @@ struct Builder {
     ground: Ground,
     owner: (u32, u32),
     writable: Vec<OwnedFd>,
+    given: Vec<OwnedFd>,
     /// How many of the caller's files were covered.
     covered: u32,
 }
@@ -237,9 +242,8 @@ impl Builder {
         match ready {
             Ready::Copy(copy, write) => {
                 let mount = self.ground.attach(copy, to)?;
-                if write {
-                    self.writable.push(mount);
-                }
+                let list = if write { &mut self.writable } else { &mut self.given };
+                list.push(mount);
                 Ok(())
             }
             Ready::Made(Mount::Tmpfs { bytes, inodes, .. }) => {

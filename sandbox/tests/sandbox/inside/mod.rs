@@ -55,6 +55,7 @@ pub(crate) fn run(verb: &str, words: &[String]) -> ExitCode {
         "polite" => polite(),
         "sandbox" => sandbox(),
         "caller" => crate::life::be_a_caller(word(0), word(1)),
+        "without-landlock" => crate::lower::without_landlock(),
         "wait-for" => wait_for(word(0), word(1)),
         other => panic!("no verb {other}"),
     }
