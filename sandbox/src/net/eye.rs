@@ -62,7 +62,7 @@ impl Eye {
         let (stop, stopped) = UnixStream::pair()?;
         let thread = std::thread::Builder::new()
             .name("eye".to_owned())
-            .spawn(move || look(&socket, &stopped, &ledger))?;
+            .spawn(move || look(socket, &stopped, &ledger))?;
         Ok(Self { thread, stop })
     }
 
@@ -73,15 +73,17 @@ impl Eye {
     }
 }
 
-fn look(socket: &OwnedFd, stopped: &UnixStream, ledger: &Ledger) -> io::Result<u64> {
+fn look(socket: OwnedFd, stopped: &UnixStream, ledger: &Ledger) -> io::Result<u64> {
     loop {
         let [_, stop] = wire::wait(
             [(socket.as_fd(), PollFlags::POLLIN), (stopped.as_fd(), PollFlags::POLLIN)],
             None,
         )?;
-        drain(socket, ledger)?;
+        drain(&socket, ledger)?;
         if stop {
-            return sys::packet_drops(socket.as_fd());
+            let drops = sys::packet_drops(socket.as_fd());
+            sys::close_unwaited(socket);
+            return drops;
         }
     }
 }

@@ -98,6 +98,7 @@ impl Init<'_> {
     fn live(&mut self) -> Staged<Report> {
         self.die_with_keeper()?;
         umask(Mode::empty());
+        sys::one_heap();
         let (cpus, count) = processors(self.plan)?;
         raise_limits();
         unshare(

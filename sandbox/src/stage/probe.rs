@@ -120,7 +120,7 @@ fn first(ids: &Ids) -> Vec<Found> {
         SINKHOLE,
         net::loopback_up().and_then(|()| net::sink_everything(false)).needs(SINKHOLE),
     ));
-    found.push(told(EYE, net::packet_socket().map(drop).needs(EYE)));
+    found.push(told(EYE, net::packet_socket().map(sys::close_unwaited).needs(EYE)));
     let inside = second();
     found.extend(inside);
     found

@@ -11,10 +11,10 @@ mod xattr;
 pub(crate) use btrfs::{create_subvolume, snapshot_subvolume};
 pub(crate) use filter::{install_seccomp, seccomp_available};
 pub(crate) use mount::{Detached, FsContext};
-pub(crate) use packet::{attach_filter, packet_drops};
+pub(crate) use packet::{attach_filter, close_unwaited, packet_drops};
 pub(crate) use process::{
     Fork, close_from, close_on_exec_from, default_signals, disable_aslr, drop_ambient,
-    drop_bounding, fork, lock_securebits, out_of_the_way, own, place, set_capabilities,
+    drop_bounding, fork, lock_securebits, one_heap, out_of_the_way, own, place, set_capabilities,
     set_domain_name,
 };
 pub(crate) use refused::{foreign_call, keyctl_nothing};

@@ -1,9 +1,11 @@
 //! The packet socket's two options that no safe library knows.
 
-use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 
 use libc::{sock_filter, sock_fprog};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use super::check;
 
@@ -30,6 +32,20 @@ pub(crate) fn attach_filter(socket: BorrowedFd<'_>, filter: &[sock_filter]) -> i
         )
     }))?;
     Ok(())
+}
+
+/// Closes a packet socket without waiting until no packet of this machine is on its way to it any more, which takes ten
+/// milliseconds: the kernel's collector finds it in a message that nobody can receive, and waits in our stead. Where
+/// that cannot be had, it is closed as ever.
+pub(crate) fn close_unwaited(socket: OwnedFd) {
+    let Ok((ours, theirs)) = UnixStream::pair() else { return };
+    let fds = [socket.as_raw_fd(), theirs.as_raw_fd()];
+    let rights = [ControlMessage::ScmRights(&fds)];
+    // The message holds the very socket that it waits in.
+    _ = sendmsg::<()>(ours.as_raw_fd(), &[IoSlice::new(&[0])], &rights, MsgFlags::empty(), None);
+    // The collector comes when the pair is closed, and takes only what nobody holds.
+    drop(socket);
+    drop((ours, theirs));
 }
 
 /// How many packets were lost for want of room since the last call.

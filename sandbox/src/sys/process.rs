@@ -67,6 +67,12 @@ pub(crate) fn close_from(first: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Lets all threads of this process share one heap: for a few short ones a heap each costs more than it saves.
+pub(crate) fn one_heap() {
+    // SAFETY: two integers; called while there is one thread.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+}
+
 /// Marks every descriptor from `first` up as to be closed by `execve`.
 pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
     // SAFETY: integers only; marking descriptors breaks no owner's assumption, they stay open here.

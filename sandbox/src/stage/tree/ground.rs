@@ -1,5 +1,6 @@
 //! The ground the tree grows on: an empty file system, and steps that neither leave it nor write elsewhere.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -10,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::mount::{MntFlags, MsFlags};
-use nix::sys::stat::{FileStat, Mode, fchmod, fstat, mkdirat};
+use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
 use nix::unistd::UnlinkatFlags;
 
 use super::source::{Memory, NODEV, NOEXEC, NOSUID, RDONLY, is_dir};
@@ -26,6 +27,8 @@ pub(super) struct Ground {
     root: OwnedFd,
     /// Devices (`st_dev`) of the file systems that this sandbox made: only there are names created.
     ours: HashSet<u64>,
+    /// Directories that are there, until something is mounted.
+    there: RefCell<HashSet<PathBuf>>,
 }
 
 impl Ground {
@@ -40,7 +43,7 @@ impl Ground {
         root.attach(base.as_fd()).needs(MOUNTS)?;
         let root = root.into_fd();
         let ours = HashSet::from([fstat(&root).step("look at the new root")?.st_dev]);
-        Ok(Self { root, ours })
+        Ok(Self { root, ours, there: RefCell::default() })
     }
 
     /// Makes it the root, forgets the machine's tree, and seals it.
@@ -71,10 +74,16 @@ impl Ground {
 
     /// Makes a directory and those above it, unless they are there.
     pub(super) fn dir(&self, path: &Path) -> io::Result<()> {
+        if self.there.borrow().contains(path) {
+            return Ok(());
+        }
         let mut so_far = PathBuf::from("/");
         for part in path.components() {
             let Component::Normal(name) = part else { continue };
             so_far.push(name);
+            if self.there.borrow().contains(&so_far) {
+                continue;
+            }
             match self.resolve(&so_far) {
                 Ok(found) if is_dir(&fstat(&found)?) => {}
                 Ok(_) => return Err(io::ErrorKind::NotADirectory.into()),
@@ -84,19 +93,25 @@ impl Ground {
                 }
                 Err(error) => return Err(error.into()),
             }
+            self.there.borrow_mut().insert(so_far.clone());
         }
         Ok(())
     }
 
     /// Writes a file, in place of what has that name.
     pub(super) fn file(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        let (parent, name) = self.vacant(path)?;
+        let (parent, name) = self.parent(path)?;
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-        let mode = Mode::from_bits_truncate(0o644);
-        let mut file = File::from(openat(&parent, name, flags, mode)?);
-        file.write_all(content)?;
-        fchmod(&file, mode)?;
-        Ok(())
+        // Init has no mask of modes.
+        let make = || openat(&parent, name, flags, Mode::from_bits_truncate(0o644));
+        let made = match make() {
+            Err(Errno::EEXIST) => {
+                nix::unistd::unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir)?;
+                make()?
+            }
+            other => other?,
+        };
+        File::from(made).write_all(content)
     }
 
     /// Makes a symbolic link, in place of what has that name.
@@ -108,9 +123,19 @@ impl Ground {
 
     /// Lays a file or directory of the tree over another, read-only.
     pub(super) fn cover(&self, over: &Path, with: &Path) -> io::Result<()> {
-        let copy = Detached::copy_at(self.resolve(with)?.as_fd())?;
+        self.sealed(with)?.attach(self.resolve(over)?.as_fd())
+    }
+
+    /// A read-only copy of a file or directory of the tree, to be laid over others.
+    pub(super) fn sealed(&self, path: &Path) -> io::Result<Detached> {
+        let copy = Detached::copy_at(self.resolve(path)?.as_fd())?;
         copy.seal(RDONLY | NOSUID | NODEV | NOEXEC)?;
-        copy.attach(self.resolve(over)?.as_fd())
+        Ok(copy)
+    }
+
+    /// Takes hold of what is at a path of the tree.
+    pub(super) fn open(&self, path: &Path) -> io::Result<OwnedFd> {
+        Ok(self.resolve(path)?)
     }
 
     /// Attaches a finished file system of ours at a directory, which is made if need be.
@@ -128,6 +153,7 @@ impl Ground {
             Err(error) => return Err(error.into()),
         }
         mount.attach(self.resolve(path)?.as_fd())?;
+        self.there.borrow_mut().clear();
         // The low numbers are for the sockets that the payload is given.
         sys::out_of_the_way(mount.as_fd())
     }

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, openat};
 use nix::mount::MsFlags;
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstat};
 
 use self::ground::{Ground, HIDDEN};
 use self::source::{Memory, NOEXEC, NOSUID, RDONLY, Ready, is_dir};
@@ -196,23 +196,33 @@ impl Builder {
         self.ground.dir(&empty_dir).step("make a mask")?;
         self.ground.file(&empty_file, b"").step("make a mask")?;
         let fakes = generated::proc(cpus, plan.limits.memory, &plan.machine);
+        // Of a file, and of a directory: the first that was made, of which all others are copies.
+        let mut masks: [Option<Detached>; 2] = [None, None];
         for name in names {
             let process = name.bytes().all(|byte| byte.is_ascii_digit());
             if process || generated::KEPT.contains(&name.as_str()) {
                 continue;
             }
             let over = Path::new("/proc").join(&name);
-            let source = if let Some((name, content)) = fakes.iter().find(|(fake, _)| *fake == name)
-            {
+            if let Some((name, content)) = fakes.iter().find(|(fake, _)| *fake == name) {
                 let fake = hidden.join(name);
                 self.ground.file(&fake, content.as_bytes()).step("make a mask")?;
-                fake
-            } else if is_dir(&self.ground.stat(&over).step("look at a name in /proc")?) {
-                empty_dir.clone()
-            } else {
-                empty_file.clone()
+                self.ground.cover(&over, &fake).step("mask a name in /proc")?;
+                continue;
+            }
+            let [of_file, of_dir] = &mut masks;
+            let place = self.ground.open(&over).step("look at a name in /proc")?;
+            let (first, empty) = match is_dir(&fstat(&place).step("look at a name in /proc")?) {
+                true => (of_dir, &empty_dir),
+                false => (of_file, &empty_file),
             };
-            self.ground.cover(&over, &source).step("mask a name in /proc")?;
+            let mask = match first {
+                Some(first) => Detached::copy_at(first.as_fd()),
+                None => self.ground.sealed(empty),
+            };
+            let mask = mask.step("mask a name in /proc")?;
+            mask.attach(place.as_fd()).step("mask a name in /proc")?;
+            first.get_or_insert(mask);
         }
         for (name, content) in generated::sysctl(&plan.machine) {
             let fake = hidden.join(name.replace('/', "-"));
