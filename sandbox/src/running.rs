@@ -121,6 +121,20 @@ impl Running {
         }
     }
 
+    /// Waits until the payload ends or `deadline` passes; `None` when it still runs then.
+    ///
+    /// # Errors
+    /// [`Error::Lost`].
+    pub fn wait_until(&mut self, deadline: Instant) -> Result<Option<Exit>, Error> {
+        let link = self.link();
+        while link.exit.is_none() {
+            if link.next(Some(deadline))?.is_none() {
+                break;
+            }
+        }
+        Ok(link.exit)
+    }
+
     /// A connection made inside the sandbox's network, as if by a neighbour of the payload.
     ///
     /// # Errors

@@ -40,6 +40,7 @@
 //! memory = "2GiB"              # "none" lowers this one protection, where no cgroup can be had
 //! processes = 512
 //! state = "overlay"            # above a snapshot; "copy" where a node stumbles over what overlays do otherwise
+//! lower = []                   # what a shadow may go without: "memory limit", "landlock", "programs"
 //!
 //! [swap]
 //! snapshots = 3                # how many are kept
@@ -92,6 +93,7 @@ use countersign_metadata::node::Check;
 use countersign_metadata::release::Urgency;
 use countersign_metadata::sigstore::Signer;
 use countersign_metadata::{Platform, Product, PublicKey, Version};
+use countersign_sandbox::Lowerable;
 use serde::{Deserialize, Serialize};
 
 pub use backup::Backup;
@@ -282,6 +284,8 @@ pub struct Shadow {
     pub processes: u64,
     /// What it writes to.
     pub state: ShadowState,
+    /// Protections that it may go without, each by its name.
+    pub lower: Vec<Lowerable>,
 }
 
 /// What a shadow writes to. The snapshot of the live state stays as it is either way.
@@ -431,6 +435,14 @@ mod tests {
             ("[probation]\ncrashes = 0", "n.toml:4: probation.crashes"),
             ("[listen]\nhttp = \"localhost\"", "n.toml:4: listen.http"),
             ("[shadow]\nallow = [\"example.org\"]", "n.toml:4: shadow.allow"),
+            (
+                "[shadow]\nlower = [\"seccomp\"]",
+                "n.toml:4: shadow.lower: \"seccomp\" is never lowered",
+            ),
+            (
+                "[shadow]\nlower = [\"all\"]",
+                "n.toml:4: shadow.lower: no protection is called \"all\"",
+            ),
             ("attempts = \"three\"", "n.toml:3: "),
             ("[swap]\nlease = \"lease.json\"", "n.toml:4: swap.lease"),
             ("[fetch]\nrate = \"2MiB\"", "n.toml:4: fetch.rate"),

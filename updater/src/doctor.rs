@@ -53,6 +53,10 @@ pub fn machine() -> Vec<Finding> {
                 true,
                 "run as root or in a delegated cgroup, or lower this one: [shadow] memory = \"none\"",
             ),
+            "landlock" => (
+                true,
+                "boot with lsm=landlock,… (Linux 5.19), or lower this one: [shadow] lower = [\"landlock\", \"programs\"]",
+            ),
             "process group limit" => (false, "not needed: a resource limit bounds processes too"),
             "overlay" => (false, "a shadow runs on a second copy of the state instead"),
             "clock" => (false, "not needed on a node: builders use it"),

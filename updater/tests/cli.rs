@@ -424,6 +424,21 @@ mod tests {
     }
 
     #[test]
+    fn what_a_program_writes_runs_in_the_shadow_only_where_exactly_that_is_lowered() {
+        let script = "cp /bin/true /tmp/written; /tmp/written && echo ran >&2";
+        let run = |lower: &[&str]| {
+            run(&[&["shadow", "run", "--json"], lower, &["--", "/bin/sh", "-c", script]].concat())
+        };
+        assert_eq!(json(&run(&[]))["exit"], json!({ "code": 126 }));
+        let lowered = json(&run(&["--lower", "programs"]));
+        assert_eq!(lowered["exit"], json!({ "code": 0 }));
+        assert!(lowered["lowered"].as_array().unwrap().contains(&json!("programs")), "{lowered}");
+        let refused = run(&["--lower", "sinkhole"]);
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(text(&refused).contains("\"sinkhole\" is never lowered"), "{}", text(&refused));
+    }
+
+    #[test]
     fn a_kernel_without_user_namespaces_is_refused_by_name() {
         let script = format!(
             "echo 0 > /proc/sys/user/max_user_namespaces; exec {PROGRAM} shadow run -- /bin/true"

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::unistd::AccessFlags;
+
 use crate::capability::CGROUP_MEMORY;
 use crate::error::{Failure, Staged};
 use crate::spec::Plan;
@@ -156,24 +158,66 @@ fn find(controller: &str) -> io::Result<Place> {
     if !place.unified {
         return Ok(place);
     }
-    // Version 2 has no controllers in groups that have processes, so ours is a neighbour, not a child,
-    // except of the root.
-    let has = |dir: &Path, file: &str| {
-        fs::read_to_string(dir.join(file))
-            .is_ok_and(|list| list.split_whitespace().any(|one| one == controller))
+    let dir = room(&place.dir, controller)?;
+    Ok(Place { dir, unified: true })
+}
+
+/// Where version 2 lets us make a group for this controller, for a process in the group `own`. It has no controllers in
+/// groups that have processes, so ours is a neighbour, not a child, except of the root. Where only `own` is delegated to
+/// this user and nothing above it (systemd's `Delegate=`), all of its processes move aside into a child of it first.
+fn room(own: &Path, controller: &str) -> io::Result<PathBuf> {
+    let is_root = !own.join("cgroup.type").exists();
+    let beside = if is_root { own } else { own.parent().unwrap_or(own) };
+    let refused = match divide(beside, controller) {
+        Ok(()) => return Ok(beside.to_owned()),
+        Err(error) => error,
     };
-    let is_root = !place.dir.join("cgroup.type").exists();
-    let dir = if is_root { place.dir.as_path() } else { place.dir.parent().unwrap_or(&place.dir) };
-    if has(dir, "cgroup.controllers") && !has(dir, "cgroup.subtree_control") {
-        fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}"))?;
+    let delegated = nix::unistd::access(&own.join("cgroup.subtree_control"), AccessFlags::W_OK);
+    if is_root || delegated.is_err() || !lists(own, "cgroup.controllers", controller) {
+        return Err(refused);
     }
-    if has(dir, "cgroup.subtree_control") {
-        return Ok(Place { dir: dir.to_owned(), unified: true });
+    let aside = own.join("countersign-aside");
+    match fs::create_dir(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
     }
-    Err(io::Error::other(format!(
-        "the control group {} has no {controller} controller",
-        dir.display()
-    )))
+    move_aside(own, &aside, controller)?;
+    Ok(own.to_owned())
+}
+
+/// Moves all processes of a group into its child, so that it can have controllers.
+fn move_aside(own: &Path, aside: &Path, controller: &str) -> io::Result<()> {
+    // Some may be born meanwhile.
+    for _ in 0..16 {
+        for pid in fs::read_to_string(own.join("cgroup.procs"))?.lines() {
+            match fs::write(aside.join("cgroup.procs"), pid) {
+                Err(error) if error.raw_os_error() != Some(libc::ESRCH) => return Err(error),
+                _ => {}
+            }
+        }
+        match divide(own, controller) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
+            other => return other,
+        }
+    }
+    Err(io::ErrorKind::ResourceBusy.into())
+}
+
+/// Gives a controller to the children of a group.
+fn divide(dir: &Path, controller: &str) -> io::Result<()> {
+    if lists(dir, "cgroup.subtree_control", controller) {
+        return Ok(());
+    }
+    if lists(dir, "cgroup.controllers", controller) {
+        return fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}"));
+    }
+    let dir = dir.display();
+    Err(io::Error::other(format!("the control group {dir} has no {controller} controller")))
+}
+
+fn lists(dir: &Path, file: &str, controller: &str) -> bool {
+    fs::read_to_string(dir.join(file))
+        .is_ok_and(|list| list.split_whitespace().any(|one| one == controller))
 }
 
 /// Reads the two `/proc` files. Prefers version 1 where the controller is mounted there: then version 2
@@ -229,5 +273,50 @@ mod tests {
         assert_eq!(locate(MOUNTS, own, "memory"), place("/sys/fs/cgroup/memory/a/b", false));
         assert_eq!(locate(MOUNTS, own, "pids"), place("/sys/fs/cgroup/pids/x", false));
         assert_eq!(locate(MOUNTS, own, "cpu"), place("/sys/fs/cgroup/unified/c", true));
+    }
+
+    /// With a real tree of version 2, and whatever controller it has: on a machine with version 1 that is none of ours.
+    #[test]
+    fn a_delegated_subtree_of_version_2_makes_room_for_a_group() {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let Some(top) = locate(&mounts, "0::/\n", "no-such-controller") else { return };
+        let controllers = fs::read_to_string(top.dir.join("cgroup.controllers")).unwrap();
+        let Some(controller) = controllers.split_whitespace().next() else { return };
+        let own = top.dir.join(format!("countersign-test-{}", std::process::id()));
+        let was = lists(&top.dir, "cgroup.subtree_control", controller);
+        if divide(&top.dir, controller).is_err() || fs::create_dir(&own).is_err() {
+            return;
+        }
+        let mut inside = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        fs::write(own.join("cgroup.procs"), inside.id().to_string()).unwrap();
+
+        // The group above would do; one below it stands for a delegation that begins there.
+        let below = own.join("below");
+        fs::create_dir(&below).unwrap();
+        assert_eq!(room(&below, "no-such-controller").unwrap_err().kind(), io::ErrorKind::Other);
+        fs::write(below.join("cgroup.procs"), inside.id().to_string()).unwrap();
+        assert_eq!(room(&below, controller).unwrap(), own);
+        let group = own.join("countersign-payload");
+        fs::create_dir(&group).unwrap();
+        assert!(lists(&group, "cgroup.controllers", controller));
+        fs::write(group.join("cgroup.procs"), inside.id().to_string()).unwrap();
+
+        // And where processes are in the way, they move aside.
+        fs::write(own.join("cgroup.subtree_control"), format!("-{controller}")).unwrap();
+        fs::write(own.join("cgroup.procs"), inside.id().to_string()).unwrap();
+        assert_eq!(divide(&own, controller).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+        let aside = own.join("countersign-aside");
+        fs::create_dir(&aside).unwrap();
+        move_aside(&own, &aside, controller).unwrap();
+        assert!(lists(&group, "cgroup.controllers", controller));
+
+        inside.kill().unwrap();
+        inside.wait().unwrap();
+        let mut groups = Groups { dirs: vec![own.clone(), below, group, aside], procs: Vec::new() };
+        groups.remove();
+        assert!(!own.exists());
+        if !was {
+            fs::write(top.dir.join("cgroup.subtree_control"), format!("-{controller}")).unwrap();
+        }
     }
 }

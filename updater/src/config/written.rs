@@ -116,6 +116,7 @@ struct WrittenShadow {
     memory: Option<Spanned<String>>,
     processes: Option<Spanned<u64>>,
     state: Option<Spanned<String>>,
+    lower: Vec<Spanned<String>>,
 }
 
 #[derive(Default, Deserialize, Serialize)]
@@ -161,6 +162,7 @@ pub(super) struct Merged {
     shadow_memory: Spanned<String>,
     shadow_processes: Spanned<u64>,
     shadow_state: Spanned<String>,
+    shadow_lower: Vec<Spanned<String>>,
     swap_snapshots: Spanned<u32>,
     swap_snapshot_age: Spanned<String>,
     swap_open: Spanned<String>,
@@ -269,6 +271,7 @@ impl Written {
             shadow_memory: or(self.shadow.memory, "2GiB"),
             shadow_processes: or(self.shadow.processes, 512u64),
             shadow_state: or(self.shadow.state, "overlay"),
+            shadow_lower: self.shadow.lower,
             swap_snapshots: or(self.swap.snapshots, 3u32),
             swap_snapshot_age: or(self.swap.snapshot_age, "90d"),
             swap_open: or(self.swap.open, "migrating"),
@@ -326,6 +329,7 @@ impl Merged {
                 memory: source.read("shadow.memory", &self.shadow_memory, memory)?,
                 processes: *self.shadow_processes.get_ref(),
                 state: source.read("shadow.state", &self.shadow_state, state)?,
+                lower: source.list("shadow.lower", &self.shadow_lower)?,
             },
             swap: Swap {
                 snapshots: source.one_or_more("swap.snapshots", &self.swap_snapshots)?,

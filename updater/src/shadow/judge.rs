@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use countersign_metadata::{Area, Release};
-use countersign_sandbox::{Attempt, Exit, Protocol};
+use countersign_sandbox::{Attempt, Exit, Lowerable, Protocol};
 use serde::{Deserialize, Serialize};
 
 use super::migration::Rehearsal;
@@ -134,9 +134,17 @@ pub(super) fn report(
         attempts,
         unaccounted,
         written: None,
+        lowered: lowered(config, seen.as_ref()),
         verdict: if reasons.is_empty() { Verdict::Cleared } else { Verdict::Refused { reasons } },
         output_end: String::new(),
     }
+}
+
+/// What it ran without: what this machine lacks and the operator lowered, and a memory limit that is "none".
+fn lowered(config: &Config, seen: Option<&Seen>) -> Vec<Lowerable> {
+    let none = config.shadow.memory.is_none().then_some(Lowerable::MemoryLimit);
+    let gone_without = seen.into_iter().flat_map(|seen| seen.lowered.iter().copied());
+    none.into_iter().chain(gone_without).collect()
 }
 
 fn behaviour(release: &Release, seen: &Seen, reasons: &mut Vec<Reason>) {

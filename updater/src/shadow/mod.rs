@@ -27,6 +27,7 @@ use countersign_metadata::Sha256;
 use countersign_metadata::node::Check;
 use regex_lite::Regex;
 
+pub use countersign_sandbox::{Lowerable, NotLowerable};
 pub use judge::{Reason, exit_text};
 pub use open::{Opening, open};
 pub use probe::{Answer, ProbeError, health as probe_health};

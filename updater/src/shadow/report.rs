@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use countersign_metadata::{Area, Product, Sha256, Version};
-use countersign_sandbox::{Attempt, Exit, Protocol, Usage};
+use countersign_sandbox::{Attempt, Exit, Lowerable, Protocol, Usage};
 use serde::{Deserialize, Serialize};
 
 use super::judge::Reason;
@@ -46,6 +46,9 @@ pub struct Report {
     /// What it wrote to its state, migrations included; absent where it had a copy of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written: Option<WrittenSeen>,
+    /// Protections that it ran without, because the operator lowered exactly these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lowered: Vec<Lowerable>,
     /// The verdict.
     pub verdict: Verdict,
     /// The end of what it printed.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use countersign_metadata::node::{Ready, fill};
-use countersign_sandbox::{Identity, Limits, Mount, Network, Sandbox};
+use countersign_sandbox::{Identity, Limits, Lowerable, Mount, Network, Sandbox};
 
 use super::view::StateView;
 use crate::Config;
@@ -54,6 +54,8 @@ pub(super) struct Room {
     pub(super) log: PathBuf,
     /// Bytes that must stay free where the state is: the operator's `free-space`.
     pub(super) keep_free: u64,
+    /// Protections that the operator lowered.
+    pub(super) lower: Vec<Lowerable>,
 }
 
 /// The operator's limits.
@@ -64,7 +66,8 @@ fn limits(shadow: &config::Shadow) -> Limits {
 impl Room {
     pub(super) fn new(tree: PathBuf, state: StateView, config: &Config, log: &Path) -> Self {
         let (limits, log) = (limits(&config.shadow), log.to_owned());
-        Self { tree, state, limits, log, keep_free: config.free_space }
+        let lower = config.shadow.lower.clone();
+        Self { tree, state, limits, log, keep_free: config.free_space, lower }
     }
 
     /// The release's own command, with its sockets.
@@ -99,6 +102,7 @@ impl Room {
         drop_sockets(self.state.written_to())?;
         let file_bytes = longest_file(&self.state.seen())?;
         let sandbox = plain(command, Limits { file_bytes, ..limits })
+            .lower(self.lower.iter().copied())
             .mount(Mount::ReadOnly { from: self.tree.clone(), to: TREE.into() });
         let mut sandbox =
             with_state(sandbox, &self.state, self.keep_free).output(log, super::MAX_OUTPUT);
@@ -160,7 +164,7 @@ fn each_file(dir: &Path, visit: &mut Visit<'_>) -> Result<(), DiskError> {
     Ok(())
 }
 
-/// A sandbox with the host's programs and libraries, and a sinkhole for a network.
+/// A sandbox with the host's programs and libraries, and a sinkhole for a network. What it writes is not executed.
 pub(super) fn plain(command: Vec<OsString>, limits: Limits) -> Sandbox {
     let mut sandbox = Sandbox::new(command)
         .environment("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
@@ -172,6 +176,7 @@ pub(super) fn plain(command: Vec<OsString>, limits: Limits) -> Sandbox {
             ..Identity::default()
         })
         .limits(limits)
+        .given_programs()
         .network(Network::Sinkhole);
     for path in HOST.map(PathBuf::from) {
         let Ok(metadata) = fs::symlink_metadata(&path) else { continue };

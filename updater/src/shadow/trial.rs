@@ -5,13 +5,12 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use countersign_sandbox::{Exit, Limits, Usage, capabilities};
+use countersign_sandbox::{Exit, Limits, Lowerable, Usage};
 use serde::Serialize;
 
 use super::judge::judged;
 use super::report::{AttemptSeen, millis};
 use super::view::StateView;
-use super::watch::pause;
 use super::written::WrittenSeen;
 use super::{ShadowError, room};
 use crate::durable::{DiskError, OnDisk};
@@ -42,6 +41,9 @@ pub struct Trial {
     /// What it wrote to its state, if it was given one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub written: Option<WrittenSeen>,
+    /// Protections that it ran without.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lowered: Vec<Lowerable>,
 }
 
 impl Trial {
@@ -52,7 +54,9 @@ impl Trial {
 }
 
 /// Runs `command` for at most `window`. It has `state` as `/state` and may write there: the directory stays as it is,
-/// and what was written is listed and dropped. Nobody else should write it meanwhile. `output` gets what it prints. Its memory is limited to `memory` bytes, or to 2 GiB where this user can limit it.
+/// and what was written is listed and dropped. Nobody else should write it meanwhile. `output` gets what it prints. Its
+/// memory is limited to `memory` bytes, or to 2 GiB where this user can limit it. It may go without what is named in
+/// `without`.
 ///
 /// # Errors
 /// The sandbox could not be had.
@@ -61,9 +65,13 @@ pub fn trial(
     state: Option<PathBuf>,
     window: Duration,
     memory: Option<u64>,
+    mut without: Vec<Lowerable>,
     output: File,
 ) -> Result<Trial, ShadowError> {
-    let memory = memory.or_else(|| can_limit_memory().then_some(MEMORY));
+    if memory.is_none() {
+        without.push(Lowerable::MemoryLimit);
+    }
+    let memory = memory.unwrap_or(MEMORY);
     let place = state.as_ref().map(|_| Place::make()).transpose()?;
     let view = match (&state, &place) {
         (Some(lower), Some(place)) => Some(StateView::layer(lower, &place.0)?),
@@ -71,21 +79,15 @@ pub fn trial(
     };
     let file_bytes =
         room::longest_file(&view.iter().flat_map(StateView::seen).collect::<Vec<_>>())?;
-    let limits = Limits { memory, file_bytes, ..Limits::default() };
-    let mut sandbox = room::plain(command, limits).output(output, super::MAX_OUTPUT);
+    let limits = Limits { memory: Some(memory), file_bytes, ..Limits::default() };
+    let mut sandbox = room::plain(command, limits).lower(without).output(output, super::MAX_OUTPUT);
     if let Some(view) = &view {
         sandbox = room::with_state(sandbox, view, room::KEEP_FREE);
     }
     let started = Instant::now();
     let mut running = sandbox.spawn()?;
-    // Short programs end soon: look often at first.
-    let mut tick = Duration::from_millis(1);
-    while started.elapsed() < window && running.has_exited().is_none() {
-        pause(tick.min(window.saturating_sub(started.elapsed())));
-        tick = (tick * 2).min(Duration::from_millis(50));
-    }
+    let stopped = running.wait_until(started + window)?.is_none();
     let watched_ms = millis(started.elapsed());
-    let stopped = running.has_exited().is_none();
     if stopped {
         running.terminate(Duration::from_secs(5))?;
     }
@@ -96,10 +98,11 @@ pub fn trial(
         watched_ms,
         attempts: judged(&ended.attempts, &std::collections::BTreeSet::new()).collect(),
         unaccounted: ended.unaccounted,
-        memory_limit: memory,
+        memory_limit: (!ended.lowered.contains(&Lowerable::MemoryLimit)).then_some(memory),
         usage: ended.usage,
         output_truncated: ended.output_truncated,
         written: view.map_or(Ok(None), |view| view.written())?,
+        lowered: ended.lowered,
     })
 }
 
@@ -122,8 +125,4 @@ impl Drop for Place {
             _ = state::remove_below(above, &self.0);
         }
     }
-}
-
-fn can_limit_memory() -> bool {
-    capabilities().iter().any(|one| one.name == "memory limit" && one.missing.is_none())
 }

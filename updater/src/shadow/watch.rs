@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use countersign_metadata::node::Ready;
-use countersign_sandbox::{Attempt, Exit, Readiness, Running, Sandbox, Usage};
+use countersign_sandbox::{Attempt, Exit, Lowerable, Readiness, Running, Sandbox, Usage};
 use regex_lite::Regex;
 
 use super::probe;
@@ -58,6 +58,7 @@ pub(super) struct Seen {
     pub(super) attempts: Vec<Attempt>,
     pub(super) unaccounted: u64,
     pub(super) usage: Usage,
+    pub(super) lowered: Vec<Lowerable>,
 }
 
 pub(super) fn watch(sandbox: Sandbox, plan: &Plan) -> Result<Seen, countersign_sandbox::Error> {
@@ -104,6 +105,7 @@ pub(super) fn watch(sandbox: Sandbox, plan: &Plan) -> Result<Seen, countersign_s
         attempts: ended.attempts,
         unaccounted: ended.unaccounted,
         usage: ended.usage,
+        lowered: ended.lowered,
     })
 }
 

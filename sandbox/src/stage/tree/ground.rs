@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
@@ -29,6 +30,8 @@ pub(super) struct Ground {
     ours: HashSet<u64>,
     /// Directories that are there, until something is mounted.
     there: RefCell<HashSet<PathBuf>>,
+    /// The one of them that was last created in.
+    last: RefCell<Option<(PathBuf, Rc<OwnedFd>)>>,
 }
 
 impl Ground {
@@ -43,7 +46,7 @@ impl Ground {
         root.attach(base.as_fd()).needs(MOUNTS)?;
         let root = root.into_fd();
         let ours = HashSet::from([fstat(&root).step("look at the new root")?.st_dev]);
-        Ok(Self { root, ours, there: RefCell::default() })
+        Ok(Self { root, ours, there: RefCell::default(), last: RefCell::default() })
     }
 
     /// Makes it the root, forgets the machine's tree, and seals it.
@@ -153,7 +156,10 @@ impl Ground {
             Err(error) => return Err(error.into()),
         }
         mount.attach(self.resolve(path)?.as_fd())?;
-        self.there.borrow_mut().clear();
+        if is_dir(&fstat(mount.as_fd())?) {
+            self.there.borrow_mut().clear();
+            self.last.take();
+        }
         // The low numbers are for the sockets that the payload is given.
         sys::out_of_the_way(mount.as_fd())
     }
@@ -167,7 +173,7 @@ impl Ground {
     }
 
     /// As [`Ground::parent`], and the name is free: a file of ours that had it is gone.
-    fn vacant<'a>(&self, path: &'a Path) -> io::Result<(OwnedFd, &'a OsStr)> {
+    fn vacant<'a>(&self, path: &'a Path) -> io::Result<(Rc<OwnedFd>, &'a OsStr)> {
         let (parent, name) = self.parent(path)?;
         match nix::unistd::unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok((parent, name)),
@@ -177,18 +183,23 @@ impl Ground {
 
     /// The directory that `path`'s last name is in, made if need be, and that name. Refuses to create
     /// anything in what is not ours.
-    fn parent<'a>(&self, path: &'a Path) -> io::Result<(OwnedFd, &'a OsStr)> {
+    fn parent<'a>(&self, path: &'a Path) -> io::Result<(Rc<OwnedFd>, &'a OsStr)> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
+        if let Some((_, last)) = self.last.borrow().as_ref().filter(|(last, _)| last == parent) {
+            return Ok((Rc::clone(last), name));
+        }
         self.dir(parent)?;
-        let parent = self.resolve(parent)?;
+        let at = parent.to_owned();
+        let parent = Rc::new(self.resolve(parent)?);
         if !self.is_ours(&fstat(&parent)?) {
             return Err(io::Error::new(
                 io::ErrorKind::ReadOnlyFilesystem,
                 "it is not there, and nothing is created in a caller's directory",
             ));
         }
+        *self.last.borrow_mut() = Some((at, Rc::clone(&parent)));
         Ok((parent, name))
     }
 }

@@ -20,10 +20,12 @@ impl Args {
         let mut findings = doctor::machine();
         if let Some(node) = &self.node {
             let (home, config) = tell::open_with_config(node)?;
-            if config.shadow.memory.is_none() {
-                // The operator lowered exactly this one.
-                findings.retain(|finding| finding.name != "memory limit");
-            }
+            // What the operator lowered by its name, and nothing else.
+            let lowered = &config.shadow.lower;
+            findings.retain(|finding| {
+                let none = config.shadow.memory.is_none() && finding.name == "memory limit";
+                !none && !lowered.iter().any(|one| one.name() == finding.name)
+            });
             findings.extend(doctor::node(&home, &config));
         }
         out.table(

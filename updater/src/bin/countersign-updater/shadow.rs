@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use countersign_console::{Exit, Failure, Hint, Out, Progress};
 use countersign_updater::config::{duration, size};
-use countersign_updater::shadow::{Trial, WrittenSeen, exit_text, page, trial};
+use countersign_updater::shadow::{Lowerable, Trial, WrittenSeen, exit_text, page, trial};
 
 use crate::{report, tell};
 
@@ -28,7 +28,8 @@ enum Verb {
 
 /// Run any program shut off from the world, and report what it tried to reach
 ///
-/// It sees this machine's /usr, /bin and /lib, read-only, and nothing else. What it prints goes to standard error.
+/// It sees this machine's /usr, /bin and /lib, read-only, and nothing else; what it writes is not executed. What it prints
+/// goes to standard error.
 /// The exit code is 1 if it tried to reach anything.
 #[derive(clap::Args)]
 struct Run {
@@ -44,6 +45,9 @@ struct Run {
     /// Write what was seen as a page for a browser
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// A protection to go without, by its name: "memory limit", "landlock" or "programs" [repeatable]
+    #[arg(long, value_name = "NAME")]
+    lower: Vec<Lowerable>,
     /// The program and its arguments
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
@@ -67,7 +71,7 @@ impl Args {
         let words: Vec<_> = args.command.iter().map(|word| word.to_string_lossy()).collect();
         let command = words.join(" ");
         let spinner = Progress::spinner("watching");
-        let trial = trial(args.command, state, args.window, args.memory, output)
+        let trial = trial(args.command, state, args.window, args.memory, args.lower, output)
             .map_err(|error| tell::shadow(&error))?;
         drop(spinner);
         say(out, &trial);
@@ -94,6 +98,9 @@ fn say(out: Out, trial: &Trial) {
     ));
     if trial.memory_limit.is_none() {
         out.say("Its memory was not limited: this user has no control group to do that with.");
+    }
+    for lowered in trial.lowered.iter().filter(|one| **one != Lowerable::MemoryLimit) {
+        out.say(format!("It ran without a protection: {lowered}."));
     }
     if trial.is_quiet() {
         out.say("It tried to reach nothing.");
