@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use countersign_sandbox::{Exit, Limits, Mount, Network, Sandbox};
+use countersign_sandbox::{Exit, Limits, Lowerable, Mount, Network, Sandbox};
 
 fn main() -> ExitCode {
     countersign_sandbox::init_if_asked();
@@ -13,6 +13,8 @@ fn main() -> ExitCode {
     let limits = Limits { memory: Some(2 << 30), ..Limits::default() };
     let mut sandbox =
         Sandbox::new(command).limits(limits).network(Network::Sinkhole).given_programs();
+    // A plain user has no control group, and bubblewrap nobody.
+    sandbox = sandbox.lower([Lowerable::MemoryLimit]);
     for name in ["/usr", "/bin", "/sbin", "/lib", "/lib64"] {
         sandbox = match std::fs::read_link(name) {
             Ok(target) => sandbox.mount(Mount::Link { to: name.into(), target }),

@@ -96,7 +96,12 @@ impl Init<'_> {
     }
 
     fn live(&mut self) -> Staged<Report> {
-        self.die_with_keeper()?;
+        // As root this comes again when the user has changed, and the keeper answers another word before.
+        if self.private.is_some() {
+            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).step("die with the keeper")?;
+        } else {
+            self.die_with_keeper()?;
+        }
         umask(Mode::empty());
         sys::one_heap();
         let (cpus, count) = processors(self.plan)?;

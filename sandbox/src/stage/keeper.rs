@@ -16,7 +16,8 @@ use super::cgroup::Groups;
 use super::ids::{self, Ids};
 use super::init::Init;
 use super::owner::{self, Given};
-use super::{landlock, overlay, probe, proof};
+use super::proof::Doomed;
+use super::{landlock, overlay, probe};
 use crate::capability::{CGROUP_MEMORY, NAMESPACES, PROGRAMS};
 use crate::error::{Failure, Kind, Staged, Step};
 use crate::lower::Lowerable;
@@ -73,9 +74,7 @@ fn attend(
     groups: &mut Groups,
     given: &mut Given,
 ) -> Staged<Option<Report>> {
-    if plan.first {
-        proof::filter_kills()?;
-    }
+    let doomed = plan.first.then(Doomed::start).transpose()?;
     let ids = Ids::choose()?;
     let inside = (plan.identity.uid, plan.identity.gid);
     *groups = settle(plan)?;
@@ -86,6 +85,9 @@ fn attend(
         *given = Given::give(plan, payload)?;
     }
     refuse_full(plan)?;
+    if let Some(doomed) = doomed {
+        doomed.check()?;
+    }
     enter_namespaces(&ids, inside)?;
 
     let (ours, theirs) = UnixStream::pair().step("make a socket to init")?;

@@ -7,7 +7,9 @@ use std::io;
 
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::{set_dumpable, set_no_new_privs};
+use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
 
 use super::seccomp;
 use crate::capability::{MOUNTS, NAMESPACES, PRIVATE_USER, PROC, SECCOMP, USER_NAMESPACES};
@@ -64,24 +66,38 @@ fn is_bare(line: &str) -> bool {
 /// keeper, outside: inside it would take a process id, and the payload's would differ from one run to the next.
 /// On an architecture that has no such numbers there is nothing to try.
 pub(super) fn filter_kills() -> Staged<()> {
-    if cfg!(not(target_arch = "x86_64")) {
-        return Ok(());
-    }
-    let child = match sys::fork().needs(SECCOMP)? {
-        Fork::Child => {
-            // No core file of it, and no rights by which the filter would not need the promise.
-            let ready = set_dumpable(false).and_then(|()| set_no_new_privs());
-            if ready.is_ok() && sys::install_seccomp(&seccomp::filter()).is_ok() {
-                sys::foreign_call();
-            }
-            std::process::exit(1)
+    Doomed::start()?.check()
+}
+
+/// That child, which dies while others work.
+pub(super) struct Doomed(Option<Pid>);
+
+impl Doomed {
+    pub(super) fn start() -> Staged<Self> {
+        if cfg!(not(target_arch = "x86_64")) {
+            return Ok(Self(None));
         }
-        Fork::Parent(child) => child,
-    };
-    match waitpid(child, None) {
-        Ok(WaitStatus::Signaled(_, nix::sys::signal::Signal::SIGSYS, _)) => Ok(()),
-        Ok(_) => Err(broken(SECCOMP, "a call of another architecture was not killed")),
-        Err(error) => Err(io::Error::from(error)).needs(SECCOMP),
+        match sys::fork().needs(SECCOMP)? {
+            Fork::Child => {
+                // No core file of it, and no rights by which the filter would not need the promise.
+                let ready = set_dumpable(false).and_then(|()| set_no_new_privs());
+                if ready.is_ok() && sys::install_seccomp(&seccomp::filter()).is_ok() {
+                    sys::foreign_call();
+                }
+                std::process::exit(1)
+            }
+            Fork::Parent(child) => Ok(Self(Some(child))),
+        }
+    }
+
+    /// Whether it died of what it did.
+    pub(super) fn check(self) -> Staged<()> {
+        let Some(child) = self.0 else { return Ok(()) };
+        match waitpid(child, None) {
+            Ok(WaitStatus::Signaled(_, Signal::SIGSYS, _)) => Ok(()),
+            Ok(_) => Err(broken(SECCOMP, "a call of another architecture was not killed")),
+            Err(error) => Err(io::Error::from(error)).needs(SECCOMP),
+        }
     }
 }
 
