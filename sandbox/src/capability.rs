@@ -12,6 +12,7 @@ pub(crate) const MOUNTS: &str = "mount attributes";
 pub(crate) const PROC: &str = "own /proc";
 pub(crate) const LANDLOCK: &str = "landlock";
 pub(crate) const SECCOMP: &str = "seccomp";
+pub(crate) const NOTICES: &str = "call notices";
 pub(crate) const EYE: &str = "packet eye";
 pub(crate) const SINKHOLE: &str = "sinkhole";
 pub(crate) const PROGRAMS: &str = "programs";
@@ -26,7 +27,7 @@ pub(crate) const ID_MAP: &str = "id-mapped mount";
 /// All that is probed, with what it is for. The last names of [`Error::Missing`](crate::Error::Missing),
 /// "processors" and "open files", depend on how many are asked for; "id-mapped mount" on the file system that is
 /// to be seen through one, as "overlay" does too.
-pub(crate) const ALL: [(&str, &str); 14] = [
+pub(crate) const ALL: [(&str, &str); 15] = [
     (PRIVATE_USER, "root's payloads run as a kernel user that nobody else is"),
     (USER_NAMESPACES, "the payload's user ids and rights mean nothing outside"),
     (NAMESPACES, "own processes, network, IPC, host name and control group root"),
@@ -38,6 +39,7 @@ pub(crate) const ALL: [(&str, &str); 14] = [
         PROGRAMS,
         "what a payload writes, to files or to memory, is not executed, where that is asked for",
     ),
+    (NOTICES, "which process did it, and which system calls it used (Linux 5.19)"),
     (SINKHOLE, "every address and name leads to the sandbox itself"),
     (EYE, "every attempt to reach somebody is seen"),
     (CLOCK, "another time of day for the payload"),

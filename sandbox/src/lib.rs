@@ -23,7 +23,8 @@
 //! [`Sandbox::lower`] names what the operator goes without; nothing else is ever left out. Before a payload becomes its
 //! program, its own process tries the walls around it.
 //!
-//! What is not hidden: `uname`, `sysinfo` and CPUID tell of the machine; `/proc/self/mountinfo` of where
+//! By what a payload can tell that it is in a sandbox is listed in [`TELLTALES`]. What is not hidden: `uname`, `sysinfo` and CPUID
+//! tell of the machine, unless masked; `/proc/self/mountinfo` of where
 //! mounts came from. Programs may be executed from memory (`memfd_create`), as from any directory that the
 //! payload may write, unless [`Sandbox::given_programs`] is asked for: what it may execute is bounded by what it may
 //! do, not by where the program lies. A
@@ -42,25 +43,28 @@ mod error;
 mod link;
 mod lower;
 mod net;
+mod notice;
 mod options;
 mod running;
 mod spec;
 mod stage;
 pub mod subvolume;
 mod sys;
+mod telltales;
 mod wire;
 mod written;
 
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub use attempt::{Attempt, Protocol};
+pub use attempt::{Attempt, Process, Protocol};
 pub use capability::{Capability, capabilities};
 pub use error::Error;
 pub use lower::{Lowerable, NotLowerable};
 pub use options::{Clock, Identity, Limits, Machine, Mask, Mount, Network, Random};
 pub use running::{Ended, Exit, Readiness, Running, Usage};
 pub use spec::Sandbox;
+pub use telltales::TELLTALES;
 pub use written::{Change, Deed, Written, written};
 
 /// The name under which this program is executed again.

@@ -246,7 +246,8 @@ impl Default for Limits {
 /// What lies beyond the payload's loopback interface. Nothing real, ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Network {
-    /// Nothing: other addresses are unreachable. Attempts are not counted.
+    /// Nothing: other addresses are unreachable. Attempts are counted where
+    /// [`Sandbox::attribute`](crate::Sandbox::attribute) has them told.
     None,
     /// A sinkhole: every address is this machine, every name resolves, connections are refused at once,
     /// and each attempt is counted as an [`Attempt`](crate::Attempt). Port 53 belongs to the sinkhole.

@@ -1,5 +1,6 @@
 //! A payload that runs, and how it ended.
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -69,6 +70,9 @@ pub struct Ended {
     pub unaccounted: u64,
     /// What it used up.
     pub usage: Usage,
+    /// The names of the system calls that it used, allowed or refused, `execve` of its own program among them;
+    /// empty unless asked for by [`Sandbox::census`]. What the vDSO answers is no system call.
+    pub calls: BTreeSet<String>,
     /// Whether output beyond the limit was dropped.
     pub output_truncated: bool,
     /// The first command lines with a word that [`Machine::watch`](crate::Machine::watch) looks for, shortened.
@@ -230,6 +234,7 @@ impl Running {
             usage: report.usage,
             output_truncated: report.output_truncated,
             seen: report.seen,
+            calls: report.calls,
             lowered: report.lowered,
         })
     }

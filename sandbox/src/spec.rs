@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::lower::Lowerable;
+use crate::notice::Told;
 use crate::options::{Identity, Limits, Machine, Mount, Network};
 use crate::running::{Ended, Running};
 
@@ -38,6 +39,9 @@ pub(crate) struct Plan {
     pub(crate) network: Network,
     pub(crate) listen: Vec<(String, SocketAddr)>,
     pub(crate) notify: bool,
+    pub(crate) census: bool,
+    pub(crate) attribute: bool,
+    pub(crate) first_bytes: usize,
     pub(crate) output_bytes: u64,
     pub(crate) keep_free: u64,
     /// What the operator goes without; the keeper leaves in it what it went without in fact.
@@ -69,6 +73,15 @@ impl Plan {
         Ok(())
     }
 
+    /// Which of its calls are told to init.
+    pub(crate) fn told(&self) -> Option<Told> {
+        match (self.census, self.attribute) {
+            (true, _) => Some(Told::Everything),
+            (false, true) => Some(Told::Destinations),
+            (false, false) => None,
+        }
+    }
+
     /// Says what makes no sense in it.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.command.first().is_none_or(|program| program.is_empty()) {
@@ -97,6 +110,10 @@ impl Plan {
             {
                 return Err(format!("{text:?} is no name of a kernel"));
             }
+        }
+        if self.census && self.machine.is_attended() {
+            // A call that is told is not traced, and would see the real machine.
+            return Err("a census of system calls of another machine".to_owned());
         }
         let names = [&self.identity.user, &self.identity.hostname, &self.identity.domain];
         if let Some(name) =
@@ -159,6 +176,9 @@ impl Sandbox {
                 network: Network::None,
                 listen: Vec::new(),
                 notify: false,
+                census: false,
+                attribute: false,
+                first_bytes: 0,
                 output_bytes: 0,
                 keep_free: 0,
                 lowered: Vec::new(),
@@ -259,6 +279,34 @@ impl Sandbox {
     #[must_use]
     pub fn given_programs(mut self) -> Self {
         self.plan.given_programs = true;
+        self
+    }
+
+    /// Has told who tried what: [`Attempt::processes`](crate::Attempt::processes), also under
+    /// [`Network::None`], and what is refused before it reaches any network, such as raw sockets and io_uring.
+    /// Calls that name a destination, and they only, wait for init's answer, some ten microseconds each. The
+    /// payload cannot listen for notices of its own (`SECCOMP_FILTER_FLAG_NEW_LISTENER`) then.
+    #[must_use]
+    pub fn attribute(mut self) -> Self {
+        self.plan.attribute = true;
+        self
+    }
+
+    /// Keeps the first bytes of each attempt ([`Attempt::first_bytes`](crate::Attempt::first_bytes)), at most this
+    /// many, of datagrams at most 700. For that the first connection to each address of a sinkhole is taken
+    /// instead of refused, read for at most two seconds of silence, and closed. Implies [`Sandbox::attribute`].
+    #[must_use]
+    pub fn first_bytes(mut self, most: usize) -> Self {
+        self.plan.first_bytes = most;
+        self.plan.attribute |= most > 0;
+        self
+    }
+
+    /// Writes down which system calls the payload and its processes use: [`Ended::calls`]. Every call waits for
+    /// init's answer, some ten microseconds each: for a run of its own, not for one that is measured.
+    #[must_use]
+    pub fn census(mut self) -> Self {
+        self.plan.census = true;
         self
     }
 

@@ -3,6 +3,7 @@
 //! A frame is a length (4 bytes, little endian) and that many bytes of JSON; descriptors travel with the
 //! length's first byte.
 
+use std::collections::BTreeSet;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -79,6 +80,7 @@ pub(crate) struct Report {
     pub(crate) attempts: Vec<Attempt>,
     pub(crate) unaccounted: u64,
     pub(crate) usage: Usage,
+    pub(crate) calls: BTreeSet<String>,
     pub(crate) output_truncated: bool,
     pub(crate) seen: Vec<String>,
     /// Filled in by the keeper.

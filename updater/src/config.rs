@@ -41,6 +41,7 @@
 //! processes = 512
 //! state = "overlay"            # above a snapshot; "copy" where a node stumbles over what overlays do otherwise
 //! lower = []                   # what a shadow may go without: "memory limit", "landlock", "programs"
+//! first-bytes = "0B"           # kept of what is to be sent first, to each destination; connections are taken for that
 //!
 //! [swap]
 //! snapshots = 3                # how many are kept
@@ -282,6 +283,8 @@ pub struct Shadow {
     pub memory: Option<u64>,
     /// Processes it may have.
     pub processes: u64,
+    /// How many first bytes are kept of each attempt; 0: none, and connections are refused at once.
+    pub first_bytes: usize,
     /// What it writes to.
     pub state: ShadowState,
     /// Protections that it may go without, each by its name.
@@ -443,6 +446,7 @@ mod tests {
                 "[shadow]\nlower = [\"all\"]",
                 "n.toml:4: shadow.lower: no protection is called \"all\"",
             ),
+            ("[shadow]\nfirst-bytes = \"5KiB\"", "n.toml:4: shadow.first-bytes"),
             ("attempts = \"three\"", "n.toml:3: "),
             ("[swap]\nlease = \"lease.json\"", "n.toml:4: swap.lease"),
             ("[fetch]\nrate = \"2MiB\"", "n.toml:4: fetch.rate"),

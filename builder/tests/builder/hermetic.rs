@@ -88,7 +88,8 @@ fn a_build_cannot_reach_the_network() {
     let step = "bash -c 'exec 3<>/dev/tcp/192.0.2.1/80'";
     let project = Project::new(&[step, "touch thing"], &[]);
     let out = tempfile::tempdir().unwrap();
-    project.build(out.path()).ended(3).said("step 1").said("Network is unreachable");
+    let ended = project.build(out.path()).ended(3);
+    ended.said("step 1").said("Network is unreachable").said("192.0.2.1 port 80 (TCP), by bash");
     assert!(!out.path().join("release.json").exists());
 }
 

@@ -50,7 +50,7 @@ impl Counters {
         let missed = more(self.connections, before.connections, seen.connections)
             + more(self.datagrams, before.datagrams, seen.datagrams)
             + more(self.echoes, before.echoes, seen.echoes)
-            + more(self.no_route, before.no_route, 0);
+            + more(self.no_route, before.no_route, seen.told);
         // What was lost for want of room is counted by the kernel too: the larger of both, not the sum.
         missed.max(lost) + seen.unlisted
     }

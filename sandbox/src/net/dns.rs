@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_question_is_answered_with_the_address_of_its_name() {
-        let ledger = Ledger::new(Vec::new());
+        let ledger = Ledger::new(Vec::new(), 0);
         let reply = answer(QUERY, &ledger).unwrap();
         let (v4, _) = ledger.resolve("home.example").unwrap();
         assert_eq!(reply[..2], [0x12, 0x34]);

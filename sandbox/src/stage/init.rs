@@ -26,7 +26,8 @@ use super::tree::{self, Tree};
 use crate::capability::{CLOCK, EYE, NAMESPACES, SINKHOLE};
 use crate::clock;
 use crate::error::{Failure, Kind, Staged, Step};
-use crate::net::{self, Counters, Eye, Ledger, NameServer};
+use crate::net::{self, Catcher, Counters, Eye, Ledger, NameServer};
+use crate::notice::{Heard, Watch, Witness};
 use crate::options::Network;
 use crate::running::Exit;
 use crate::spec::Plan;
@@ -35,7 +36,7 @@ use crate::wire::{self, Event, Report, Word};
 
 /// CAP_KILL: the payload's processes may have another user id.
 const CAP_KILL: u64 = 1 << 5;
-/// CAP_SYS_PTRACE, to show them another time or machine.
+/// CAP_SYS_PTRACE, to show them another time or machine, and to read what they tell.
 const CAP_SYS_PTRACE: u64 = 1 << 19;
 /// CAP_SYS_NICE, to disturb their priorities.
 const CAP_SYS_NICE: u64 = 1 << 23;
@@ -204,6 +205,11 @@ impl Init<'_> {
             }
             None => None,
         };
+        let told = self.plan.told();
+        let passage = told
+            .map(|told| UnixStream::pair().map(|(ours, theirs)| (told, ours, theirs)))
+            .transpose()
+            .step("make a socket for notices")?;
         let payload = match sys::fork().step("fork the payload")? {
             Fork::Child => Payload {
                 plan: self.plan,
@@ -213,6 +219,7 @@ impl Init<'_> {
                 cgroup: &self.membership,
                 sockets: &networked.sockets,
                 output: pipe.as_ref().map(|(_, write)| write),
+                passage: passage.as_ref().map(|(_, _, theirs)| theirs),
                 link: theirs,
             }
             .become_program(),
@@ -221,14 +228,18 @@ impl Init<'_> {
         // What only the payload's process needed.
         drop((theirs, tree, std::mem::take(&mut self.membership)));
         let machine = &self.plan.machine;
-        let tracing = if machine.is_attended() { CAP_SYS_PTRACE } else { 0 };
+        // A program may be hidden from whom it does not belong to, and a notice leads into its memory.
+        let reads = machine.is_attended() || self.plan.attribute;
+        let tracing = if reads { CAP_SYS_PTRACE } else { 0 };
         let nice = if machine.jitter.is_some() { CAP_SYS_NICE } else { 0 };
         let keep = CAP_KILL | tracing | nice;
         sys::set_capabilities(keep).step("drop init's capabilities")?;
         nix::sys::prctl::set_no_new_privs().step("forbid new privileges")?;
 
-        let ledger =
-            Arc::new(Ledger::new(self.plan.listen.iter().map(|(_, address)| *address).collect()));
+        let ledger = Arc::new(Ledger::new(
+            self.plan.listen.iter().map(|(_, address)| *address).collect(),
+            self.plan.first_bytes,
+        ));
         let Networked { sockets, packets, names, before } = networked;
         // Only the payload holds them now: when it closes one, the port is closed.
         drop(sockets);
@@ -238,6 +249,13 @@ impl Init<'_> {
             }
             _ => None,
         };
+        let watch = passage
+            .map(|(told, ours, theirs)| {
+                drop(theirs);
+                Watch::start(ours, told, self.witness(&ledger)?)
+            })
+            .transpose()
+            .step("listen for notices")?;
         let eye = packets
             .map(|socket| Eye::open(socket, Arc::clone(&ledger)))
             .transpose()
@@ -266,6 +284,10 @@ impl Init<'_> {
                 return Err(Failure::missing(CLOCK, error.to_string()));
             }
         };
+        let heard = match watch {
+            Some(watch) => watch.finish().step("hear the payload's calls")?,
+            None => Heard::default(),
+        };
         let exit = match ended {
             _ if control.out_of_time() => Exit::WallTime,
             clock::Ended::Code(code) => Exit::Code(code),
@@ -285,22 +307,34 @@ impl Init<'_> {
             }
             None => 0,
         };
-        let attempts =
-            if self.plan.network == Network::Sinkhole { ledger.attempts() } else { Vec::new() };
+        let attempts = ledger.attempts();
         let usage = usage(wall);
         let lowered = Vec::new();
+        let calls = heard.calls;
         let report = Report {
             exit,
             left_running,
             attempts,
             unaccounted,
             usage,
+            calls,
             output_truncated,
             seen,
             lowered,
         };
         control.finish(Some(&Event::Exited(exit)));
         Ok(report)
+    }
+
+    fn witness(&self, ledger: &Arc<Ledger>) -> std::io::Result<Option<Witness>> {
+        if !self.plan.attribute {
+            return Ok(None);
+        }
+        let (ledger, eye) = (Arc::clone(ledger), self.plan.network == Network::Sinkhole);
+        let catcher = (eye && self.plan.first_bytes > 0)
+            .then(|| Catcher::start(Arc::clone(&ledger), self.plan.first_bytes))
+            .transpose()?;
+        Ok(Some(Witness { ledger, eye, catcher }))
     }
 }
 

@@ -28,7 +28,7 @@ mod payload;
 mod probe;
 mod proof;
 mod resources;
-mod seccomp;
+pub(crate) mod seccomp;
 mod tree;
 
 pub(crate) use keeper::run;

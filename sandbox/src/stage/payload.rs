@@ -17,9 +17,10 @@ use nix::unistd::{Gid, Pid, Uid};
 use super::cgroup::Membership;
 use super::tree::Tree;
 use super::{landlock, proof, seccomp};
-use crate::capability::{OPEN_FILES, SECCOMP};
+use crate::capability::{NOTICES, OPEN_FILES, SECCOMP};
 use crate::error::{Failure, Kind, Staged, Step};
 use crate::lower::Lowerable;
+use crate::notice::Told;
 use crate::spec::Plan;
 use crate::{clock, sys, wire};
 
@@ -36,6 +37,8 @@ pub(crate) struct Payload<'a> {
     pub(crate) sockets: &'a [OwnedFd],
     /// Standard output and error; without it, `/dev/null`.
     pub(crate) output: Option<&'a OwnedFd>,
+    /// Where the listener for told calls goes to init, if any are told.
+    pub(crate) passage: Option<&'a UnixStream>,
     /// To init: it writes a byte when all is ready for the payload; the end of file means that the program
     /// has been executed, a frame with a failure that it has not.
     pub(crate) link: UnixStream,
@@ -48,13 +51,19 @@ impl Payload<'_> {
             Ok(link) => UnixStream::from(link),
             Err(_) => std::process::exit(127),
         };
-        let Err(failure) = self.prepare(&link);
+        let passage = self.passage.map(|passage| sys::out_of_the_way(passage.as_fd())).transpose();
+        let Ok(passage) = passage else { std::process::exit(127) };
+        let Err(failure) = self.prepare(&link, passage.map(UnixStream::from).as_ref());
         // Init may be gone; then so is everything.
         _ = wire::send(&link, &failure, &[]);
         std::process::exit(127)
     }
 
-    fn prepare(&self, link: &UnixStream) -> Staged<std::convert::Infallible> {
+    fn prepare(
+        &self,
+        link: &UnixStream,
+        passage: Option<&UnixStream>,
+    ) -> Staged<std::convert::Infallible> {
         nix::unistd::read(link, &mut [0; 1]).step("wait for init")?;
         nix::unistd::setsid().step("begin a session")?;
         self.cgroup.join().step("enter the control group")?;
@@ -76,12 +85,24 @@ impl Payload<'_> {
         let command = Command::new(self.plan)?;
         sys::default_signals().step("reset the signals")?;
         clock::arm(&self.plan.machine).needs(crate::capability::CLOCK)?;
+        self.filters(passage)?;
+        proof::walls(self.private)?;
+        Told::begin();
+        command.execute()
+    }
+
+    fn filters(&self, passage: Option<&UnixStream>) -> Staged<()> {
         if self.plan.given_programs {
             sys::install_seccomp(&seccomp::no_programs_in_memory()).needs(SECCOMP)?;
         }
-        sys::install_seccomp(&seccomp::filter()).needs(SECCOMP)?;
-        proof::walls(self.private)?;
-        command.execute()
+        let strict = match (self.plan.told(), passage) {
+            (Some(told), Some(passage)) => {
+                told.arm(passage).needs(NOTICES)?;
+                told.strict()
+            }
+            _ => Some(seccomp::filter()),
+        };
+        strict.map_or(Ok(()), |strict| sys::install_seccomp(&strict)).needs(SECCOMP)
     }
 
     fn descriptors(&self) -> io::Result<()> {

@@ -10,8 +10,8 @@ use super::cgroup::Groups;
 use super::ids::{self, Ids};
 use super::{keeper, landlock, proof, tree};
 use crate::capability::{
-    CGROUP_MEMORY, CGROUP_PROCESSES, CLOCK, EYE, Found, LANDLOCK, MOUNTS, NAMESPACES, OVERLAY,
-    PRIVATE_USER, PROC, PROGRAMS, SECCOMP, SINKHOLE, USER_NAMESPACES,
+    CGROUP_MEMORY, CGROUP_PROCESSES, CLOCK, EYE, Found, LANDLOCK, MOUNTS, NAMESPACES, NOTICES,
+    OVERLAY, PRIVATE_USER, PROC, PROGRAMS, SECCOMP, SINKHOLE, USER_NAMESPACES,
 };
 use crate::error::{Failure, Kind, Staged, Step};
 use crate::net;
@@ -25,6 +25,7 @@ pub(crate) fn all() -> Vec<Found> {
         told(LANDLOCK, landlock::probe()),
         told(SECCOMP, sys::seccomp_available().needs(SECCOMP).and_then(|()| proof::filter_kills())),
         told(PROGRAMS, landlock::probe().map_err(|lack| Failure::missing(PROGRAMS, lack.text))),
+        told(NOTICES, sys::notices_available().needs(NOTICES)),
         told(CGROUP_MEMORY, group(|plan| plan.limits.memory = Some(64 << 20), 1)),
         told(CGROUP_PROCESSES, group(|_| {}, 1)),
     ];

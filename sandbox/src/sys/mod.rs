@@ -3,14 +3,19 @@
 mod btrfs;
 mod filter;
 mod mount;
+mod notice;
 mod packet;
 mod process;
 mod refused;
+mod tasks;
 mod xattr;
 
 pub(crate) use btrfs::{create_subvolume, snapshot_subvolume};
 pub(crate) use filter::{install_seccomp, seccomp_available};
 pub(crate) use mount::{Detached, FsContext};
+pub(crate) use notice::{
+    answer_notice, install_and_pass, listen_synchronously, notices_available, receive_notice, say,
+};
 pub(crate) use packet::{attach_filter, close_unwaited, packet_drops};
 pub(crate) use process::{
     Fork, close_from, close_on_exec_from, default_signals, disable_aslr, drop_ambient,
@@ -18,6 +23,7 @@ pub(crate) use process::{
     set_domain_name,
 };
 pub(crate) use refused::{foreign_call, keyctl_nothing};
+pub(crate) use tasks::{read_memory, socket_kind};
 
 pub(crate) use xattr::takes_user_attributes;
 

@@ -17,6 +17,8 @@ mod limits;
 mod lower;
 mod masks;
 mod network;
+mod notices;
+mod phonehome;
 mod seen;
 mod walls;
 mod world;
@@ -43,6 +45,8 @@ fn main() -> ExitCode {
         limits::ALL,
         lower::ALL,
         network::ALL,
+        notices::ALL,
+        phonehome::ALL,
         life::ALL,
     ];
     for (name, test) in all.into_iter().flatten() {
@@ -57,5 +61,13 @@ fn main() -> ExitCode {
             Ok(())
         }));
     }
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    // A measurement, for `.ci/full phonehome`: prints a table.
+    let cost = Trial::test("what_a_told_call_costs", || {
+        phonehome::cost();
+        Ok(())
+    });
+    trials.push(cost.with_ignored_flag(true));
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
+    phonehome::clean_up();
+    conclusion.exit_code()
 }

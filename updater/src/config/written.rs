@@ -117,6 +117,7 @@ struct WrittenShadow {
     processes: Option<Spanned<u64>>,
     state: Option<Spanned<String>>,
     lower: Vec<Spanned<String>>,
+    first_bytes: Option<Spanned<String>>,
 }
 
 #[derive(Default, Deserialize, Serialize)]
@@ -163,6 +164,7 @@ pub(super) struct Merged {
     shadow_processes: Spanned<u64>,
     shadow_state: Spanned<String>,
     shadow_lower: Vec<Spanned<String>>,
+    shadow_first_bytes: Spanned<String>,
     swap_snapshots: Spanned<u32>,
     swap_snapshot_age: Spanned<String>,
     swap_open: Spanned<String>,
@@ -272,6 +274,7 @@ impl Written {
             shadow_processes: or(self.shadow.processes, 512u64),
             shadow_state: or(self.shadow.state, "overlay"),
             shadow_lower: self.shadow.lower,
+            shadow_first_bytes: or(self.shadow.first_bytes, "0B"),
             swap_snapshots: or(self.swap.snapshots, 3u32),
             swap_snapshot_age: or(self.swap.snapshot_age, "90d"),
             swap_open: or(self.swap.open, "migrating"),
@@ -330,6 +333,11 @@ impl Merged {
                 processes: *self.shadow_processes.get_ref(),
                 state: source.read("shadow.state", &self.shadow_state, state)?,
                 lower: source.list("shadow.lower", &self.shadow_lower)?,
+                first_bytes: source.read(
+                    "shadow.first-bytes",
+                    &self.shadow_first_bytes,
+                    first_bytes,
+                )?,
             },
             swap: Swap {
                 snapshots: source.one_or_more("swap.snapshots", &self.swap_snapshots)?,
@@ -519,5 +527,15 @@ fn target(text: &str) -> Result<String, String> {
     let good = text.rsplit_once(':').is_some_and(|(host, port)| {
         !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
     });
+    let good = good || crate::shadow::is_other(text);
     if good { Ok(text.to_owned()) } else { Err(format!("{text:?} is not HOST:PORT")) }
+}
+
+/// A report is read by people, and holds 512 attempts.
+fn first_bytes(text: &str) -> Result<usize, String> {
+    let most = units::size(text).map_err(|error| error.to_string())?;
+    match usize::try_from(most) {
+        Ok(most @ 0..=4096) => Ok(most),
+        _ => Err(format!("{text} is more than 4KiB")),
+    }
 }

@@ -135,6 +135,7 @@ pub(super) fn report(
         unaccounted,
         written: None,
         lowered: lowered(config, seen.as_ref()),
+        telltales: report::telltales(),
         verdict: if reasons.is_empty() { Verdict::Cleared } else { Verdict::Refused { reasons } },
         output_end: String::new(),
     }
@@ -184,7 +185,10 @@ pub(super) fn judged<'a>(
 /// reaching it.
 fn expected(attempt: &Attempt, allowed: &BTreeSet<String>) -> bool {
     let name = attempt.name.as_deref().map(|n| n.trim_end_matches('.').to_ascii_lowercase());
-    let address = attempt.destination.to_string();
+    if let Some(other) = report::other_target(attempt.protocol, attempt.name.as_deref()) {
+        return allowed.contains(&other);
+    }
+    let address = attempt.destination.map(|address| address.to_string()).unwrap_or_default();
     allowed.iter().filter_map(|entry| entry.rsplit_once(':')).any(|(host, port)| {
         let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
         let same_host = match (&name, attempt.protocol) {
@@ -207,10 +211,13 @@ mod tests {
         Attempt {
             after: Duration::ZERO,
             protocol,
-            destination: destination.parse().unwrap(),
+            destination: Some(destination.parse().unwrap()),
             port: Some(port),
             name: name.map(str::to_owned),
             count: 1,
+            processes: Vec::new(),
+            first_bytes: Vec::new(),
+            server_name: None,
         }
     }
 
@@ -234,5 +241,44 @@ mod tests {
             let attempt = attempt(protocol, destination, port, name);
             assert_eq!(expected(&attempt, &allowed), wanted, "{attempt:?}");
         }
+    }
+
+    #[test]
+    fn what_has_no_address_is_expected_by_its_own_word_only() {
+        let allowed = BTreeSet::from(["unix:/dev/log".to_owned(), "io-uring".to_owned()]);
+        assert!(allowed.iter().all(|target| report::is_other(target)));
+        for (protocol, name, wanted) in [
+            (Protocol::Unix, Some("/dev/log"), true),
+            (Protocol::Unix, Some("/run/docker.sock"), false),
+            (Protocol::IoUring, None, true),
+            (Protocol::Raw, None, false),
+            (Protocol::Family(31), None, false),
+        ] {
+            let mut attempt = attempt(protocol, "192.0.2.1", 1, name);
+            (attempt.destination, attempt.port) = (None, None);
+            assert_eq!(expected(&attempt, &allowed), wanted, "{attempt:?}");
+        }
+    }
+
+    #[test]
+    fn a_sentence_says_who_did_it_and_what_was_to_be_sent() {
+        let mut attempt = attempt(Protocol::Tcp, "203.0.113.5", 443, Some("evil.example.org"));
+        attempt.count = 2;
+        let process = |pid, command: &str| countersign_sandbox::Process {
+            pid,
+            command: command.to_owned(),
+            program: None,
+        };
+        attempt.processes = vec![process(7, "node"), process(9, "a\u{1b}b")];
+        attempt.first_bytes = b"GET /\r\n".to_vec();
+        let told = AttemptSeen::new(&attempt, false).to_string();
+        let wanted = r#"TCP to evil.example.org (203.0.113.5) port 443, 2 times, by node (pid 7) and a\u{1b}b (pid 9), saying "GET /\r\n""#;
+        assert_eq!(told, wanted);
+        attempt.protocol = Protocol::Unix;
+        (attempt.destination, attempt.port, attempt.name) = (None, None, Some("/dev/log".into()));
+        attempt.first_bytes.clear();
+        attempt.processes.truncate(1);
+        let told = AttemptSeen::new(&attempt, false).to_string();
+        assert_eq!(told, "the unix socket /dev/log, 2 times, by node (pid 7)");
     }
 }

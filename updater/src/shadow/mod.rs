@@ -31,9 +31,10 @@ pub use countersign_sandbox::{Lowerable, NotLowerable};
 pub use judge::{Reason, exit_text};
 pub use open::{Opening, open};
 pub use probe::{Answer, ProbeError, health as probe_health};
+pub(crate) use report::is_other;
 pub use report::{AttemptSeen, Ending, HealthSeen, MigrationRun, Report, Verdict};
 pub use saved::{Saved, all as reports, saved};
-pub use trial::{Trial, trial};
+pub use trial::{Bounds, Trial, trial};
 pub use written::{DeedSeen, NameWritten, WrittenSeen};
 
 use crate::durable::{self, DiskError, OnDisk};

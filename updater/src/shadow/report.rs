@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use countersign_metadata::{Area, Product, Sha256, Version};
-use countersign_sandbox::{Attempt, Exit, Lowerable, Protocol, Usage};
+use countersign_sandbox::{Attempt, Exit, Lowerable, Process, Protocol, TELLTALES, Usage};
 use serde::{Deserialize, Serialize};
 
 use super::judge::Reason;
@@ -41,6 +41,9 @@ pub struct Report {
     pub attempts: Vec<AttemptSeen>,
     /// Packets that the kernel counted and the eye did not see.
     pub unaccounted: u64,
+    /// By what it could tell that it was in a sandbox; docs/threats.md explains each name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub telltales: Vec<String>,
     /// How it ended; absent if it was never started.
     pub ending: Option<Ending>,
     /// What it wrote to its state, migrations included; absent where it had a copy of its own.
@@ -109,16 +112,27 @@ pub struct AttemptSeen {
     pub after_ms: u64,
     /// How.
     pub protocol: Protocol,
-    /// Where to.
-    pub destination: IpAddr,
+    /// Where to, where the protocol has such addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<IpAddr>,
     /// The port, where the protocol has one.
     pub port: Option<u16>,
-    /// The DNS name, where one is known.
+    /// The DNS name, where one is known; of a unix socket, its path or `@` and its abstract name.
     pub name: Option<String>,
     /// How many times.
     pub count: u64,
     /// Whether release or operator declared it.
     pub expected: bool,
+    /// Which processes named that destination, as seen inside, by the time of the first; at most four. What they
+    /// call themselves is their own word.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<Process>,
+    /// What was to be sent first, where the operator asks for it: printable ASCII, all else as `\xNN`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_bytes: Option<String>,
+    /// The server that a TLS connection asks for, where the operator asks for first bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
 }
 
 impl AttemptSeen {
@@ -131,34 +145,99 @@ impl AttemptSeen {
             name: attempt.name.clone(),
             count: attempt.count,
             expected,
+            processes: attempt.processes.clone(),
+            first_bytes: (!attempt.first_bytes.is_empty())
+                .then(|| attempt.first_bytes.escape_ascii().to_string()),
+            server_name: attempt.server_name.clone(),
         }
     }
+}
+
+/// The names of what a payload can tell of the sandbox: who behaves only where it sees none of it was not caught.
+pub(super) fn telltales() -> Vec<String> {
+    TELLTALES.iter().map(|(name, _)| (*name).to_owned()).collect()
 }
 
 impl std::fmt::Display for AttemptSeen {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let port = self.port.map(|port| format!(" port {port}")).unwrap_or_default();
-        match (self.protocol, &self.name) {
-            (Protocol::Dns, Some(name)) => write!(f, "asked DNS for {name}")?,
-            (Protocol::Dns, None) => write!(f, "asked DNS at {}", self.destination)?,
-            (protocol, Some(name)) => {
-                write!(f, "{} to {name} ({}){port}", protocol_name(protocol), self.destination)?;
-            }
-            (protocol, None) => {
-                write!(f, "{} to {}{port}", protocol_name(protocol), self.destination)?;
+        let name = self.name.as_deref().map(str::escape_debug);
+        match (protocol_name(self.protocol), name, self.destination) {
+            (Told::Question, Some(name), _) => write!(f, "asked DNS for {name}")?,
+            (Told::Question, None, Some(at)) => write!(f, "asked DNS at {at}")?,
+            (Told::Question, None, None) => f.write_str("asked DNS")?,
+            (Told::Sent(how), Some(name), Some(to)) => write!(f, "{how} to {name} ({to}){port}")?,
+            (Told::Sent(how), None, Some(to)) => write!(f, "{how} to {to}{port}")?,
+            (Told::Sent(how), name, None) => {
+                f.write_str(&how)?;
+                name.map_or(Ok(()), |name| write!(f, " {name}"))?;
             }
         }
-        if self.count > 1 { write!(f, ", {} times", self.count) } else { Ok(()) }
+        if self.count > 1 {
+            write!(f, ", {} times", self.count)?;
+        }
+        for (number, Process { pid, command, .. }) in self.processes.iter().enumerate() {
+            let by = if number == 0 { ", by" } else { " and" };
+            write!(f, "{by} {} (pid {pid})", command.escape_debug())?;
+        }
+        match (&self.server_name, &self.first_bytes) {
+            (Some(name), _) => write!(f, ", TLS for {name}"),
+            (None, Some(bytes)) => {
+                let (shown, more) = bytes.split_at_checked(60).unwrap_or((bytes, ""));
+                write!(f, ", saying \"{shown}{}\"", if more.is_empty() { "" } else { "…" })
+            }
+            (None, None) => Ok(()),
+        }
     }
 }
 
-fn protocol_name(protocol: Protocol) -> String {
-    match protocol {
+/// How an attempt is told.
+enum Told {
+    /// A question to a name server.
+    Question,
+    /// By this.
+    Sent(String),
+}
+
+fn protocol_name(protocol: Protocol) -> Told {
+    Told::Sent(match protocol {
+        Protocol::Dns => return Told::Question,
         Protocol::Tcp => "TCP".to_owned(),
         Protocol::Udp => "UDP".to_owned(),
-        Protocol::Dns => "DNS".to_owned(),
         Protocol::Icmp => "ICMP".to_owned(),
         Protocol::Other(number) => format!("IP protocol {number}"),
+        Protocol::Unix => "the unix socket".to_owned(),
+        Protocol::Raw => "a raw socket".to_owned(),
+        Protocol::Packet => "a packet socket".to_owned(),
+        Protocol::Vsock => "a socket to the virtual machine's host".to_owned(),
+        Protocol::Netlink => "a netlink socket".to_owned(),
+        Protocol::Family(number) => format!("a socket of family {number}"),
+        Protocol::IoUring => "an io_uring".to_owned(),
+    })
+}
+
+/// How an attempt that goes to no address of the internet is declared, beside `HOST:PORT`; [`is_other`] knows all.
+pub(super) fn other_target(protocol: Protocol, name: Option<&str>) -> Option<String> {
+    Some(match protocol {
+        Protocol::Unix => format!("unix:{}", name?),
+        Protocol::Raw => "raw".to_owned(),
+        Protocol::Packet => "packet".to_owned(),
+        Protocol::Vsock => "vsock".to_owned(),
+        Protocol::Netlink => "netlink".to_owned(),
+        Protocol::Family(number) => format!("family:{number}"),
+        Protocol::IoUring => "io-uring".to_owned(),
+        Protocol::Tcp | Protocol::Udp | Protocol::Dns | Protocol::Icmp | Protocol::Other(_) => {
+            return None;
+        }
+    })
+}
+
+/// Whether a declared target is one without an address of the internet.
+pub(crate) fn is_other(target: &str) -> bool {
+    match target.split_once(':') {
+        Some(("unix", name)) => name.starts_with(['/', '@']),
+        Some(("family", number)) => number.parse::<u16>().is_ok(),
+        _ => ["raw", "packet", "vsock", "netlink", "io-uring"].contains(&target),
     }
 }
 

@@ -51,6 +51,8 @@ pub(super) struct Room {
     pub(super) tree: PathBuf,
     pub(super) state: StateView,
     pub(super) limits: Limits,
+    /// First bytes kept of each attempt.
+    pub(super) first_bytes: usize,
     pub(super) log: PathBuf,
     /// Bytes that must stay free where the state is: the operator's `free-space`.
     pub(super) keep_free: u64,
@@ -66,8 +68,8 @@ fn limits(shadow: &config::Shadow) -> Limits {
 impl Room {
     pub(super) fn new(tree: PathBuf, state: StateView, config: &Config, log: &Path) -> Self {
         let (limits, log) = (limits(&config.shadow), log.to_owned());
-        let lower = config.shadow.lower.clone();
-        Self { tree, state, limits, log, keep_free: config.free_space, lower }
+        let (lower, first_bytes) = (config.shadow.lower.clone(), config.shadow.first_bytes);
+        Self { tree, state, limits, first_bytes, log, keep_free: config.free_space, lower }
     }
 
     /// The release's own command, with its sockets.
@@ -103,6 +105,7 @@ impl Room {
         let file_bytes = longest_file(&self.state.seen())?;
         let sandbox = plain(command, Limits { file_bytes, ..limits })
             .lower(self.lower.iter().copied())
+            .first_bytes(self.first_bytes)
             .mount(Mount::ReadOnly { from: self.tree.clone(), to: TREE.into() });
         let mut sandbox =
             with_state(sandbox, &self.state, self.keep_free).output(log, super::MAX_OUTPUT);
@@ -177,7 +180,8 @@ pub(super) fn plain(command: Vec<OsString>, limits: Limits) -> Sandbox {
         })
         .limits(limits)
         .given_programs()
-        .network(Network::Sinkhole);
+        .network(Network::Sinkhole)
+        .attribute();
     for path in HOST.map(PathBuf::from) {
         let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
         sandbox = sandbox.mount(match fs::read_link(&path) {

@@ -9,7 +9,7 @@ use countersign_sandbox::{Exit, Limits, Lowerable, Usage};
 use serde::Serialize;
 
 use super::judge::judged;
-use super::report::{AttemptSeen, millis};
+use super::report::{self, AttemptSeen, millis};
 use super::view::StateView;
 use super::written::WrittenSeen;
 use super::{ShadowError, room};
@@ -32,6 +32,8 @@ pub struct Trial {
     pub attempts: Vec<AttemptSeen>,
     /// Packets that the kernel counted and the eye did not see.
     pub unaccounted: u64,
+    /// By what it could tell that it was in a sandbox; docs/threats.md explains each name.
+    pub telltales: Vec<String>,
     /// How much memory it could have, in bytes; `None` where this machine cannot limit it.
     pub memory_limit: Option<u64>,
     /// What it used up.
@@ -53,34 +55,47 @@ impl Trial {
     }
 }
 
-/// Runs `command` for at most `window`. It has `state` as `/state` and may write there: the directory stays as it is,
-/// and what was written is listed and dropped. Nobody else should write it meanwhile. `output` gets what it prints. Its
-/// memory is limited to `memory` bytes, or to 2 GiB where this user can limit it. It may go without what is named in
-/// `without`.
+/// How any program is run.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// How long it is watched at most.
+    pub window: Duration,
+    /// How many bytes of memory it may use; where this is absent, 2 GiB if this user can limit it.
+    pub memory: Option<u64>,
+    /// What it may go without.
+    pub lower: Vec<Lowerable>,
+    /// How many first bytes of each attempt are kept; 0 for none.
+    pub first_bytes: usize,
+}
+
+/// Runs `command` within `bounds`. It has `state` as `/state` and may write there: the directory stays as it is, and what
+/// was written is listed and dropped. Nobody else should write it meanwhile. `output` gets what it prints.
 ///
 /// # Errors
 /// The sandbox could not be had.
 pub fn trial(
     command: Vec<OsString>,
     state: Option<PathBuf>,
-    window: Duration,
-    memory: Option<u64>,
-    mut without: Vec<Lowerable>,
+    bounds: Bounds,
     output: File,
 ) -> Result<Trial, ShadowError> {
+    let Bounds { window, memory, mut lower, first_bytes } = bounds;
     if memory.is_none() {
-        without.push(Lowerable::MemoryLimit);
+        lower.push(Lowerable::MemoryLimit);
     }
     let memory = memory.unwrap_or(MEMORY);
     let place = state.as_ref().map(|_| Place::make()).transpose()?;
     let view = match (&state, &place) {
-        (Some(lower), Some(place)) => Some(StateView::layer(lower, &place.0)?),
+        (Some(below), Some(place)) => Some(StateView::layer(below, &place.0)?),
         _ => None,
     };
     let file_bytes =
         room::longest_file(&view.iter().flat_map(StateView::seen).collect::<Vec<_>>())?;
     let limits = Limits { memory: Some(memory), file_bytes, ..Limits::default() };
-    let mut sandbox = room::plain(command, limits).lower(without).output(output, super::MAX_OUTPUT);
+    let mut sandbox = room::plain(command, limits)
+        .lower(lower)
+        .first_bytes(first_bytes)
+        .output(output, super::MAX_OUTPUT);
     if let Some(view) = &view {
         sandbox = room::with_state(sandbox, view, room::KEEP_FREE);
     }
@@ -99,6 +114,7 @@ pub fn trial(
         attempts: judged(&ended.attempts, &std::collections::BTreeSet::new()).collect(),
         unaccounted: ended.unaccounted,
         memory_limit: (!ended.lowered.contains(&Lowerable::MemoryLimit)).then_some(memory),
+        telltales: report::telltales(),
         usage: ended.usage,
         output_truncated: ended.output_truncated,
         written: view.map_or(Ok(None), |view| view.written())?,

@@ -5,8 +5,12 @@
 //! missing harmless call breaks them in ways nobody can explain.
 
 mod calls;
+mod machine;
+pub(crate) mod told;
 
 use libc::sock_filter;
+
+pub(crate) use self::machine::verdict;
 
 use self::calls::When::{self, Any, High, Is, IsNot, Masked};
 
@@ -31,28 +35,42 @@ const ARGUMENTS: u32 = 16;
 
 /// The filter.
 pub(crate) fn filter() -> Vec<sock_filter> {
-    let mut code = vec![
+    leaving(&[])
+}
+
+/// The filter without what it says to these calls: somebody else refuses them.
+pub(crate) fn leaving(left: &[i64]) -> Vec<sock_filter> {
+    let mut code = gate();
+    code.extend([op(JGT, 0, 1, LAST_KNOWN), op(RET, 0, 0, errno(libc::ENOSYS))]);
+    let ours = |number: &i64| !left.contains(number);
+    for number in calls::NEVER.iter().copied().filter(ours) {
+        code.extend([op(JEQ, 0, 1, call(number)), op(RET, 0, 0, errno(libc::EPERM))]);
+    }
+    for number in calls::ABSENT.iter().copied().filter(ours) {
+        code.extend([op(JEQ, 0, 1, call(number)), op(RET, 0, 0, errno(libc::ENOSYS))]);
+    }
+    for (number, error, conditions) in calls::sometimes().into_iter().chain(calls::sometimes_here())
+    {
+        if ours(&number) {
+            code.extend(rule(number, errno(error), &conditions));
+        }
+    }
+    code.push(op(RET, 0, 0, libc::SECCOMP_RET_ALLOW));
+    code
+}
+
+/// Calls of another architecture kill; of this one, the number is left in the accumulator.
+fn gate() -> Vec<sock_filter> {
+    let architecture = [
         op(LD, 0, 0, ARCH),
         op(JEQ, 1, 0, ARCHITECTURE),
         op(RET, 0, 0, libc::SECCOMP_RET_KILL_PROCESS),
         op(LD, 0, 0, NUMBER),
     ];
     // x32 has the same architecture and other numbers.
-    #[cfg(target_arch = "x86_64")]
-    code.extend([op(JGT, 0, 1, 0x3fff_ffff), op(RET, 0, 0, libc::SECCOMP_RET_KILL_PROCESS)]);
-    code.extend([op(JGT, 0, 1, LAST_KNOWN), op(RET, 0, 0, errno(libc::ENOSYS))]);
-    for number in calls::NEVER {
-        code.extend([op(JEQ, 0, 1, call(*number)), op(RET, 0, 0, errno(libc::EPERM))]);
-    }
-    for number in calls::ABSENT {
-        code.extend([op(JEQ, 0, 1, call(*number)), op(RET, 0, 0, errno(libc::ENOSYS))]);
-    }
-    for (number, error, conditions) in calls::sometimes().into_iter().chain(calls::sometimes_here())
-    {
-        code.extend(rule(number, error, &conditions));
-    }
-    code.push(op(RET, 0, 0, libc::SECCOMP_RET_ALLOW));
-    code
+    let x32 = [op(JGT, 0, 1, 0x3fff_ffff), op(RET, 0, 0, libc::SECCOMP_RET_KILL_PROCESS)];
+    let numbers = if cfg!(target_arch = "x86_64") { x32.as_slice() } else { &[] };
+    [architecture.as_slice(), numbers].concat()
 }
 
 /// A filter of its own, beside the other: memory that could be executed is not there.
@@ -60,16 +78,16 @@ pub(crate) fn no_programs_in_memory() -> Vec<sock_filter> {
     const NOEXEC_SEAL: u32 = 8;
     let mut code = vec![op(LD, 0, 0, NUMBER)];
     let unsealed = [Masked(1, NOEXEC_SEAL, 0)];
-    code.extend(rule(libc::SYS_memfd_create, libc::ENOSYS, &unsealed));
+    code.extend(rule(libc::SYS_memfd_create, errno(libc::ENOSYS), &unsealed));
     code.push(op(RET, 0, 0, libc::SECCOMP_RET_ALLOW));
     code
 }
 
 /// The code of one conditional rule; it leaves the call's number in the accumulator.
-fn rule(number: i64, error: i32, conditions: &[When]) -> Vec<sock_filter> {
+fn rule(number: i64, action: u32, conditions: &[When]) -> Vec<sock_filter> {
     let mut body = Vec::new();
     // From the last condition to the first, because each jumps over all that follows it.
-    let mut rest = vec![op(RET, 0, 0, errno(error))];
+    let mut rest = vec![op(RET, 0, 0, action)];
     for condition in conditions.iter().rev() {
         let over = u8::try_from(rest.len()).unwrap_or(u8::MAX);
         let mut step = match *condition {
@@ -111,32 +129,14 @@ fn errno(error: i32) -> u32 {
 mod tests {
     use super::*;
 
-    /// Runs the filter as the kernel would.
+    /// A call as the kernel shows it to filters.
+    pub(super) fn data(number: i64, args: [u64; 6]) -> libc::seccomp_data {
+        let nr = i32::try_from(number).unwrap();
+        libc::seccomp_data { nr, arch: ARCHITECTURE, instruction_pointer: 0, args }
+    }
+
     fn verdict(number: i64, arguments: [u64; 6]) -> u32 {
-        let mut data = [0_u8; 64];
-        data[..4].copy_from_slice(&call(number).to_le_bytes());
-        data[4..8].copy_from_slice(&ARCHITECTURE.to_le_bytes());
-        for (index, argument) in arguments.iter().enumerate() {
-            data[16 + 8 * index..][..8].copy_from_slice(&argument.to_le_bytes());
-        }
-        let code = filter();
-        let (mut at, mut accumulator) = (0, 0);
-        loop {
-            let step = code[at];
-            let jump = |yes: bool| usize::from(if yes { step.jt } else { step.jf });
-            at += 1;
-            match step.code {
-                LD => {
-                    let word = &data[step.k as usize..][..4];
-                    accumulator = u32::from_le_bytes(word.try_into().unwrap());
-                }
-                AND => accumulator &= step.k,
-                JEQ => at += jump(accumulator == step.k),
-                JGT => at += jump(accumulator > step.k),
-                RET => return step.k,
-                other => panic!("unknown code {other}"),
-            }
-        }
+        super::verdict(&filter(), &data(number, arguments))
     }
 
     #[test]

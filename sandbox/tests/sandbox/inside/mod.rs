@@ -52,6 +52,8 @@ pub(crate) fn run(verb: &str, words: &[String]) -> ExitCode {
         "self-talk" => network::self_talk(),
         "serve" => network::serve(),
         "ready" => ready(),
+        "tree" => crate::notices::tree(),
+        "threads" => crate::notices::threads(),
         "polite" => polite(),
         "sandbox" => sandbox(),
         "caller" => crate::life::be_a_caller(word(0), word(1)),

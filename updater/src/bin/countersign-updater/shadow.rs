@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use countersign_console::{Exit, Failure, Hint, Out, Progress};
 use countersign_updater::config::{duration, size};
-use countersign_updater::shadow::{Lowerable, Trial, WrittenSeen, exit_text, page, trial};
+use countersign_updater::shadow::{Bounds, Lowerable, Trial, WrittenSeen, exit_text, page, trial};
 
 use crate::{report, tell};
 
@@ -48,6 +48,9 @@ struct Run {
     /// A protection to go without, by its name: "memory limit", "landlock" or "programs" [repeatable]
     #[arg(long, value_name = "NAME")]
     lower: Vec<Lowerable>,
+    /// Keep so many bytes of what is to be sent first, to each destination. Connections are taken for that, not refused
+    #[arg(long, default_value_t = 0, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(..=4096))]
+    first_bytes: u32,
     /// The program and its arguments
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
@@ -70,9 +73,15 @@ impl Args {
         };
         let words: Vec<_> = args.command.iter().map(|word| word.to_string_lossy()).collect();
         let command = words.join(" ");
+        let bounds = Bounds {
+            window: args.window,
+            memory: args.memory,
+            lower: args.lower,
+            first_bytes: usize::try_from(args.first_bytes).unwrap_or_default(),
+        };
         let spinner = Progress::spinner("watching");
-        let trial = trial(args.command, state, args.window, args.memory, args.lower, output)
-            .map_err(|error| tell::shadow(&error))?;
+        let trial =
+            trial(args.command, state, bounds, output).map_err(|error| tell::shadow(&error))?;
         drop(spinner);
         say(out, &trial);
         if let Some(file) = &args.html {
@@ -116,6 +125,12 @@ fn say(out: Out, trial: &Trial) {
     }
     if let Some(written) = &trial.written {
         say_written(out, written);
+    }
+    if trial.is_quiet() {
+        out.say(format!(
+            "It could tell that it was in a sandbox ({}): what it does elsewhere, or later, was not seen.",
+            trial.telltales.join(", ")
+        ));
     }
     if trial.output_truncated {
         out.say("Its output was longer than is kept.");
