@@ -3,7 +3,7 @@
 //! ```text
 //! DIR/root/usr root/opt/rust …     the environment
 //! DIR/root/build/src               the source
-//! DIR/root/build/vendor            locked crates
+//! DIR/root/build/vendor …          locked inputs
 //! DIR/root/build/run               the steps, with the environment variables of a hermetic build;
 //!                                  they leave the outputs below /artifact
 //! ```
@@ -20,9 +20,8 @@ use std::path::{Path, PathBuf};
 
 use countersign_metadata::Sha256;
 
-use crate::build;
+use crate::build::{self, BuildError, Provided};
 use crate::environment::BuildEnvironment;
-use crate::inputs::vendor::{self, VendorError};
 use crate::pack::{self, Cap, PackError, Strip, UnpackError};
 use crate::prepare::Prepared;
 
@@ -37,9 +36,9 @@ pub enum ExportError {
     /// Something is there already.
     #[error("{0} is there already")]
     Exists(PathBuf),
-    /// The locked crates cannot be provided.
+    /// The locked inputs cannot be provided.
     #[error(transparent)]
-    Vendor(#[from] VendorError),
+    Inputs(#[from] BuildError),
     /// The source cannot be laid out.
     #[error("the source cannot be laid out")]
     Source(#[from] UnpackError),
@@ -66,14 +65,15 @@ pub fn export(prepared: &Prepared, dir: &Path, now: &dyn Fn(&str)) -> Result<Pat
     let root = copy_environment(&prepared.environment, dir)?;
     let failed = |source| ExportError::Io { path: root.clone(), source };
     let base = root.join("build");
-    for made in ["src", "vendor", "home", "../tmp", "../artifact"].map(|name| base.join(name)) {
+    for made in ["src", "home", "../tmp", "../artifact"].map(|name| base.join(name)) {
         fs::create_dir_all(made).map_err(failed)?;
     }
     now("laying the source out");
     let source = pack::open(&prepared.source.path)?;
     pack::unpack(source, &base.join("src"), Cap::default(), Strip::Nothing)?;
-    vendor::unpack(&prepared.crates(), &base.join("vendor"))?;
-    let script = build::container_script(prepared.recipe.spec(), prepared.environment.has_rust());
+    let provided = Provided::new(prepared, &base)?;
+    let has_rust = prepared.environment.has_rust();
+    let script = build::container_script(prepared.recipe.spec(), has_rust, &provided);
     fs::write(base.join("run"), script).map_err(failed)?;
     Ok(root)
 }

@@ -43,6 +43,9 @@ pub enum RepositoryError {
         /// Why.
         what: String,
     },
+    /// There is no such file.
+    #[error("there is no {0}")]
+    Gone(String),
     /// It is longer than it may be.
     #[error("{path} is longer than {limit} bytes")]
     TooLong {
@@ -53,6 +56,49 @@ pub enum RepositoryError {
     },
 }
 
+/// A client with limits to its patience. The machine's own proxy settings apply; a redirect changes nothing, as nothing is
+/// believed.
+///
+/// # Errors
+/// It cannot be made.
+pub(crate) fn client() -> Result<Client, RepositoryError> {
+    Client::builder()
+        .connect_timeout(CONNECT)
+        .timeout(SILENCE)
+        .user_agent(concat!("countersign-builder/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(RepositoryError::Client)
+}
+
+/// A URL's bytes as a stream, and its length where the server says it. The reader ends it at its own limit.
+///
+/// # Errors
+/// It cannot be fetched, or is said to be longer than `limit`.
+pub(crate) fn get(
+    client: &Client,
+    url: &str,
+    accept: Option<&str>,
+    limit: u64,
+) -> Result<(Box<dyn Read>, Option<u64>), RepositoryError> {
+    let failed = |what: String| RepositoryError::Fetch { path: url.to_owned(), what };
+    let mut request = client.get(url);
+    if let Some(accept) = accept {
+        request = request.header(reqwest::header::ACCEPT, accept);
+    }
+    let answer = request.send().map_err(|e| failed(told(&e)))?;
+    if matches!(answer.status(), StatusCode::NOT_FOUND | StatusCode::GONE) {
+        return Err(RepositoryError::Gone(url.to_owned()));
+    }
+    if !answer.status().is_success() {
+        return Err(failed(format!("the server says {}", answer.status())));
+    }
+    let length = answer.content_length();
+    if length.is_some_and(|length| length > limit) {
+        return Err(RepositoryError::TooLong { path: url.to_owned(), limit });
+    }
+    Ok((Box::new(answer), length))
+}
+
 impl Repository {
     /// A repository by its address or directory.
     ///
@@ -60,13 +106,7 @@ impl Repository {
     /// It is neither.
     pub fn open(address: &str) -> Result<Self, RepositoryError> {
         if address.starts_with("http://") || address.starts_with("https://") {
-            // The machine's own proxy settings apply; a redirect changes nothing, as nothing is believed.
-            let client = Client::builder()
-                .connect_timeout(CONNECT)
-                .timeout(SILENCE)
-                .user_agent(concat!("countersign-builder/", env!("CARGO_PKG_VERSION")))
-                .build()
-                .map_err(RepositoryError::Client)?;
+            let client = client()?;
             return Ok(Self::Http { base: address.trim_end_matches('/').to_owned(), client });
         }
         let dir = PathBuf::from(address.strip_prefix("file://").unwrap_or(address));
@@ -93,18 +133,13 @@ impl Repository {
                 Err(e) => Err(failed(e.to_string())),
             },
             Self::Http { base, client } => {
-                let answer =
-                    client.get(format!("{base}/{path}")).send().map_err(|e| failed(told(&e)))?;
-                if matches!(answer.status(), StatusCode::NOT_FOUND | StatusCode::GONE) {
-                    return Ok(None);
+                match get(client, &format!("{base}/{path}"), None, limit) {
+                    Ok((stream, _)) => Ok(Some(stream)),
+                    Err(RepositoryError::Gone(_)) => Ok(None),
+                    Err(RepositoryError::Fetch { what, .. }) => Err(failed(what)),
+                    Err(RepositoryError::TooLong { .. }) => Err(too_long()),
+                    Err(other) => Err(other),
                 }
-                if !answer.status().is_success() {
-                    return Err(failed(format!("the server says {}", answer.status())));
-                }
-                if answer.content_length().is_some_and(|length| length > limit) {
-                    return Err(too_long());
-                }
-                Ok(Some(Box::new(answer)))
             }
         }
     }

@@ -10,11 +10,13 @@
 pub mod build;
 pub mod cache;
 pub mod check;
+mod client;
 pub mod compare;
 pub mod environment;
 pub mod export;
 pub mod files;
 pub mod http;
+pub mod init;
 pub mod inputs;
 mod inside;
 pub mod interrupt;

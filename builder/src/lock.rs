@@ -19,13 +19,13 @@
 //! length = 1
 //! ```
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use countersign_metadata::Sha256;
 use countersign_metadata::release::{Blob, Environment, EnvironmentKind, Input};
 use serde::{Deserialize, Serialize};
 
+use crate::inputs::wanted::{Pin, Wanted};
 use crate::recipe::Recipe;
 
 /// The lock's file name.
@@ -135,6 +135,7 @@ impl Lock {
         mut inputs: Vec<Input>,
     ) -> Result<Self, LockError> {
         inputs.sort_by(|a, b| a.name.cmp(&b.name));
+        inputs.dedup();
         let spec =
             LockSpec { format: FORMAT, recipe: *recipe.sha256(), environment, source, inputs };
         let text = toml::to_string_pretty(&spec)
@@ -204,22 +205,27 @@ impl Lock {
         Err(LockError::stale("recipe", "has changed since (countersign.toml)"))
     }
 
-    /// Checks that exactly the `wanted` inputs (names and digests) are locked.
+    /// Checks that exactly the `wanted` inputs are locked, as far as their entries tell.
     ///
     /// # Errors
     /// Names the first entry that is missing, changed or no longer used.
-    pub fn check_inputs(&self, wanted: &BTreeMap<String, Sha256>) -> Result<(), LockError> {
-        for (name, sha256) in wanted {
-            match self.spec.inputs.iter().find(|input| input.name == *name) {
-                None => return Err(LockError::stale(name, "is not locked")),
-                Some(input) if input.blob.sha256 != *sha256 => {
-                    let what = format!("is now {}", sha256.short());
-                    return Err(LockError::stale(name, what));
-                }
-                Some(_) => {}
+    pub fn check_inputs(&self, wanted: &[Wanted]) -> Result<(), LockError> {
+        for wanted in wanted {
+            let mut called =
+                self.spec.inputs.iter().filter(|i| wanted.is_called(&i.name)).peekable();
+            if called.peek().is_none() {
+                return Err(LockError::stale(&wanted.name, "is not locked"));
+            }
+            if let Some(input) = called.find(|input| !wanted.allows(input)) {
+                let what = match &wanted.pin {
+                    Pin::Sha256(sha256) => format!("is now {}", sha256.short()),
+                    _ => "is pinned by other digests now".to_owned(),
+                };
+                return Err(LockError::stale(&input.name, what));
             }
         }
-        match self.spec.inputs.iter().find(|input| !wanted.contains_key(&input.name)) {
+        let is_used = |input: &Input| wanted.iter().any(|wanted| wanted.is_called(&input.name));
+        match self.spec.inputs.iter().find(|input| !is_used(input)) {
             Some(input) => Err(LockError::stale(&input.name, "is no longer used")),
             None => Ok(()),
         }
@@ -292,8 +298,8 @@ outputs = { a = "a" }
     #[test]
     fn a_stale_entry_is_named() {
         let lock = lock();
-        let wanted = |entries: &[(&str, &[u8])]| {
-            entries.iter().map(|(n, b)| ((*n).to_owned(), Sha256::of(b))).collect()
+        let wanted = |entries: &[(&str, &[u8])]| -> Vec<Wanted> {
+            entries.iter().map(|(n, b)| Wanted::exactly(*n, Sha256::of(b))).collect()
         };
         let entry = |name: &'static str, bytes: &'static [u8]| (name, bytes);
         let (a, b) = (entry("crates:a@1.0.0", b"a"), entry("crates:b@1.0.0", b"b"));

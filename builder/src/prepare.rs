@@ -1,15 +1,17 @@
 //! Before a build: everything that it will see is resolved, at hand, and what the lock says.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use countersign_metadata::Sha256;
 use countersign_metadata::release::{Blob, Input};
 
+use crate::Inside;
 use crate::environment::{BuildEnvironment, EnvironmentError, Toolchain, is_input, rust_version};
-use crate::inputs::{InputError, Inputs, crates, debian};
+use crate::inputs::lists::{self, Lists, Place};
+use crate::inputs::pypi::Python;
+use crate::inputs::wanted::{Pin, Wanted};
+use crate::inputs::{InputError, Inputs};
 use crate::lock::{self, Lock, LockError, LockedEnvironment};
-use crate::recipe::{self, Recipe, RecipeError, SourceSpec};
+use crate::recipe::{self, InputSpec, Recipe, RecipeError};
 use crate::source::{self, SourceError, SourceTar};
 
 /// A build that can begin: nothing in it will be asked from anywhere any more.
@@ -68,23 +70,18 @@ pub fn resolve(
         sha256: environment.identity().sha256,
         parts: environment.parts().to_vec(),
     };
+    let python = Python::among(environment.parts());
+    now("fetching the source");
+    let fetched = source::newly(spec, dir, inputs, now)?;
     now("fetching inputs");
-    let mut found = fetch_crates(&recipe, dir, inputs)?;
+    let further = lists::further(spec, dir, inputs, &[], now)?;
+    let tar = fetched.as_ref().map(|fetched| &fetched.tar);
+    let lists = Lists::read(spec, Place { dir, source: tar, further: &further, inputs })?;
+    let mut found = lists.fetch(inputs, &[], &python, now)?;
     found.extend(of_environment);
-    let mut source = None;
-    if let SourceSpec::Debian { package, files, sha256 } = &spec.source {
-        let digests = debian::digests(package, files, sha256)?;
-        let mut archives = Vec::new();
-        for file in files {
-            let wanted = &digests[&debian::input_name(package, file)];
-            let input = debian::fetch(inputs, package, file, wanted)?;
-            archives.push((input.name.clone(), inputs.get(&input)?));
-            found.push(input);
-        }
-        let tar = source::of_archives(&archives, spec.build.source_date_epoch, inputs)?;
-        source = Some(tar.blob);
-    }
-    found.dedup();
+    found.extend(further.into_values());
+    let source = tar.map(|tar| tar.blob);
+    found.extend(fetched.into_iter().flat_map(|fetched| fetched.inputs));
     Ok((Lock::new(&recipe, locked, source, found)?, environment.tamed().to_vec()))
 }
 
@@ -103,27 +100,31 @@ pub fn own(
     let recipe = Recipe::read(dir)?;
     let lock = Lock::read(dir)?;
     lock.check_recipe(&recipe)?;
-    lock.check_inputs(&wanted(&recipe, &lock, dir)?)?;
+    let spec = recipe.spec();
+    let locked = &lock.spec.inputs;
+    let fetched = source::from_lock(spec, &lock, Some(dir), inputs, now)?;
+    let further = lists::further(spec, dir, inputs, locked, now)?;
+    let place = Place { dir, source: fetched.as_ref(), further: &further, inputs };
+    let lists = Lists::read(spec, place)?;
+    let mut wanted = source::wanted(spec);
+    wanted.extend(lists::further_wanted(spec, &further));
+    wanted.extend(lists.wanted());
+    // What an environment is made of, only the lock says.
+    let of_environment = locked.iter().filter(|input| is_input(input));
+    wanted.extend(of_environment.map(|input| Wanted::exactly(&input.name, input.blob.sha256)));
+    lock.check_inputs(&wanted)?;
 
     let environment = locked_environment(&recipe, &lock, dir, inputs, cache, now)?;
 
     now("fetching inputs");
-    fetch_crates(&recipe, dir, inputs)?;
-    if let SourceSpec::Debian { package, files, .. } = &recipe.spec().source {
-        for file in files {
-            let name = debian::input_name(package, file);
-            if let Some(input) = lock.spec.inputs.iter().find(|input| input.name == name) {
-                debian::fetch(inputs, package, file, &input.blob.sha256)?;
-            }
-        }
-    }
-    now("digesting the source");
-    let epoch = recipe.spec().build.source_date_epoch;
-    let source = match &recipe.spec().source {
-        SourceSpec::Directory => source::of_directory(dir, out, epoch, inputs)?,
-        SourceSpec::Debian { .. } => unpacked(&recipe, &lock, inputs)?,
-    };
+    lists.fetch(inputs, &lock.spec.inputs, &Python::among(environment.parts()), now)?;
     let at_hand = at_hand(&lock, inputs)?;
+    check_contents(&wanted, &at_hand)?;
+    now("digesting the source");
+    let source = match fetched {
+        Some(tar) => tar,
+        None => source::of_directory(dir, out, recipe.spec().build.source_date_epoch, inputs)?,
+    };
     Ok(Prepared { recipe, lock, environment, source, inputs: at_hand })
 }
 
@@ -160,84 +161,21 @@ fn locked_environment(
     Ok(environment)
 }
 
-/// The source tar of locked archives, which must come out as locked.
-pub(crate) fn unpacked(
-    recipe: &Recipe,
-    lock: &Lock,
-    inputs: &Inputs,
-) -> Result<SourceTar, PrepareError> {
-    let SourceSpec::Debian { package, files, .. } = &recipe.spec().source else {
-        return Err(LockError::stale("source", "is a directory by the recipe").into());
-    };
-    let mut archives = Vec::new();
-    for file in files {
-        let name = debian::input_name(package, file);
-        let input = lock.spec.inputs.iter().find(|input| input.name == name);
-        let input = input.ok_or_else(|| LockError::stale(&name, "is not locked"))?;
-        archives.push((name, inputs.get(input)?));
+/// A lock file may pin by a digest that the lock does not have: then the bytes tell.
+fn check_contents(wanted: &[Wanted], at_hand: &[(Input, PathBuf)]) -> Result<(), PrepareError> {
+    for wanted in wanted {
+        for (input, path) in at_hand.iter().filter(|(input, _)| wanted.is_called(&input.name)) {
+            if !wanted.holds(path)? {
+                return Err(LockError::stale(&input.name, "is pinned by another digest now").into());
+            }
+        }
     }
-    let tar = source::of_archives(&archives, recipe.spec().build.source_date_epoch, inputs)?;
-    if lock.spec.source != Some(tar.blob) {
-        let what = format!("is now {}", tar.blob.sha256.short());
-        return Err(LockError::stale("source", what).into());
-    }
-    Ok(tar)
+    Ok(())
 }
 
 /// The files of all locked inputs.
 pub(crate) fn at_hand(lock: &Lock, inputs: &Inputs) -> Result<Vec<(Input, PathBuf)>, InputError> {
     lock.spec.inputs.iter().map(|input| Ok((input.clone(), inputs.get(input)?))).collect()
-}
-
-fn fetch_crates(recipe: &Recipe, dir: &Path, inputs: &Inputs) -> Result<Vec<Input>, PrepareError> {
-    let mut found: Vec<Input> = Vec::new();
-    for path in cargo_locks(recipe, dir)? {
-        let crates = crates::read_cargo_lock(&path)?;
-        for input in crates::fetch(inputs, &path, &crates)? {
-            if !found.contains(&input) {
-                found.push(input);
-            }
-        }
-    }
-    Ok(found)
-}
-
-fn cargo_locks(recipe: &Recipe, dir: &Path) -> Result<Vec<PathBuf>, InputError> {
-    let paths = &recipe.spec().build.cargo_lock;
-    match (&recipe.spec().source, paths.first()) {
-        (SourceSpec::Debian { .. }, Some(path)) => Err(InputError::Unsupported {
-            name: path.to_string(),
-            what: "this version reads build.cargo-lock from a directory source only".to_owned(),
-        }),
-        _ => Ok(paths.iter().map(|path| path.below(dir)).collect()),
-    }
-}
-
-/// Names and digests of the inputs that the recipe asks for now.
-fn wanted(
-    recipe: &Recipe,
-    lock: &Lock,
-    dir: &Path,
-) -> Result<BTreeMap<String, Sha256>, PrepareError> {
-    // What an environment is made of, only the lock says.
-    let of_environment = lock.spec.inputs.iter().filter(|input| is_input(input));
-    let mut wanted: BTreeMap<String, Sha256> =
-        of_environment.map(|input| (input.name.clone(), input.blob.sha256)).collect();
-    for path in cargo_locks(recipe, dir)? {
-        for (id, sha256) in crates::read_cargo_lock(&path)? {
-            wanted.insert(id.input_name(), sha256);
-        }
-    }
-    if let SourceSpec::Debian { package, files, sha256 } = &recipe.spec().source {
-        for file in files {
-            let name = debian::input_name(package, file);
-            let locked = lock.spec.inputs.iter().find(|input| input.name == name);
-            let digest = sha256.get(file).copied().or(locked.map(|input| input.blob.sha256));
-            let digest = digest.ok_or_else(|| LockError::stale(&name, "is not locked"))?;
-            wanted.insert(name, digest);
-        }
-    }
-    Ok(wanted)
 }
 
 impl Prepared {
@@ -258,9 +196,23 @@ impl Prepared {
         Ok(all)
     }
 
-    /// The locked crates.
-    pub fn crates(&self) -> Vec<(Input, PathBuf)> {
-        let is_crate = |input: &Input| input.name.starts_with("crates:");
-        self.inputs.iter().filter(|(input, _)| is_crate(input)).cloned().collect()
+    /// Locked inputs whose names begin so.
+    pub fn named(&self, begin: &str) -> Vec<(Input, PathBuf)> {
+        let is_named = |input: &Input| input.name.starts_with(begin);
+        self.inputs.iter().filter(|(input, _)| is_named(input)).cloned().collect()
+    }
+
+    /// The files of the recipe's `[inputs]`, by their paths in the source.
+    ///
+    /// # Errors
+    /// The lock has none of that name.
+    pub fn laid(&self) -> Result<Vec<(Inside, PathBuf)>, LockError> {
+        let find = |(path, entry): (&Inside, &InputSpec)| {
+            let wanted = Wanted { name: lists::name_of(entry), pin: Pin::Whatever };
+            let found = self.inputs.iter().find(|(input, _)| wanted.is_called(&input.name));
+            let (_, file) = found.ok_or_else(|| LockError::stale(&wanted.name, "is not locked"))?;
+            Ok((path.clone(), file.clone()))
+        };
+        self.recipe.spec().inputs.iter().map(find).collect()
     }
 }

@@ -78,7 +78,7 @@ pub struct Blob {
 /// A locked input.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Input {
-    /// Its name without a host: `crates:NAME@VERSION`, `debian:NAME=VERSION/FILE`.
+    /// Its name, without the host of a registry: `crates:NAME@VERSION`, `npm:NAME@VERSION`, `debian:NAME=VERSION/FILE`.
     pub name: String,
     /// Its bytes.
     #[serde(flatten)]

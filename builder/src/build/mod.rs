@@ -3,7 +3,7 @@
 //! ```text
 //! /usr /opt/rust /bin→usr/bin …   the environment, read-only
 //! /build/src                      the source, laid out in sorted order in memory
-//! /build/vendor                   locked crates, read-only
+//! /build/vendor, /build/pypi      locked crates and Python packages, read-only
 //! /build/home, /tmp               empty
 //! /countersign                    the source tar, the script, and `out` in memory; it leaves as a stream
 //! ```
@@ -12,6 +12,7 @@ mod feasible;
 mod handover;
 mod limits;
 mod locale;
+mod provide;
 mod reached;
 mod script;
 mod surroundings;
@@ -28,7 +29,7 @@ use countersign_sandbox::{Exit, Limits, Mount, Network, Sandbox};
 
 use crate::inputs::vendor::{self, VendorError};
 use crate::pack::{self, Cap, PackError, Packed, Plan, Strip, UnpackError};
-use crate::prepare::Prepared;
+use crate::prepare::{PrepareError, Prepared};
 use crate::recipe::RecipeSpec;
 use handover::{Handed, Handover};
 use script::{NO_OUTPUT, OURS, OUT};
@@ -36,6 +37,7 @@ use surroundings::Surroundings;
 
 pub use feasible::{NotVaried, feasible};
 pub use limits::Ceilings;
+pub(crate) use provide::Provided;
 pub use surroundings::Stillness;
 pub(crate) use surroundings::search_path;
 pub use variation::{Kind, NoVariation, Variation};
@@ -75,6 +77,9 @@ pub enum BuildError {
     /// The locked crates cannot be provided.
     #[error(transparent)]
     Vendor(#[from] VendorError),
+    /// What was prepared does not fit together.
+    #[error(transparent)]
+    Prepare(Box<PrepareError>),
     /// It came to a ceiling of this machine's, below what its recipe allows.
     #[error("the build came to this machine's ceiling of {0}, below what its recipe asks for")]
     Ceiling(String),
@@ -121,10 +126,11 @@ pub enum DidNotBuild {
 
 /// The steps of a recipe as a script for a container that [`crate::export`] has filled: with the variables of a
 /// hermetic build, without its walls. Outputs are left below `/artifact`.
-pub(crate) fn container_script(recipe: &RecipeSpec, has_rust: bool) -> String {
+pub(crate) fn container_script(recipe: &RecipeSpec, has_rust: bool, provided: &Provided) -> String {
     let around =
         Surroundings::new(&recipe.build, has_rust, &Variation::none(), Stillness::AsWritten);
-    script::container(recipe, &around, has_rust)
+    let lines = provided.lines(around.base, around.base, recipe.build.source_date_epoch);
+    script::container(recipe, &around, has_rust, &lines)
 }
 
 /// A build to be run.
@@ -168,12 +174,8 @@ impl Job<'_> {
     fn run_in(&self, scratch: &Path, now: &dyn Fn(&str)) -> Result<Built, BuildError> {
         let recipe = self.prepared.recipe.spec();
         let failed = |source| BuildError::Io { path: PathBuf::from("a scratch directory"), source };
-        let crates = self.prepared.crates();
-        let vendor = directory(&scratch.join("vendor"))?;
-        if !crates.is_empty() {
-            now("unpacking crates");
-            vendor::unpack(&crates, &vendor)?;
-        }
+        now("laying inputs out");
+        let provided = Provided::new(self.prepared, &directory(&scratch.join("provided"))?)?;
         let log = File::create(self.log)
             .map_err(|source| BuildError::Io { path: self.log.to_owned(), source })?;
         now(&format!("building {} {}", recipe.product, recipe.version));
@@ -194,7 +196,7 @@ impl Job<'_> {
             path: self.prepared.environment.root().to_owned(),
             source,
         })?;
-        let sandbox = self.sandbox(around, mounts, &vendor, disk.as_deref(), output)?;
+        let sandbox = self.sandbox(around, mounts, &provided, disk.as_deref(), output)?;
         let mut running = sandbox.spawn()?;
         while running.has_exited().is_none() {
             std::thread::sleep(LOOK);
@@ -244,7 +246,7 @@ impl Job<'_> {
         &self,
         around: Surroundings,
         mounts: Vec<Mount>,
-        vendor: &Path,
+        provided: &Provided,
         disk: Option<&Path>,
         output: File,
     ) -> Result<Sandbox, BuildError> {
@@ -254,7 +256,9 @@ impl Job<'_> {
         let limits = self.ceilings.lower(&recipe.build.limits);
         let bytes = limits.scratch_mib << 20;
         let tmpfs = |to: &str| Mount::Tmpfs { to: to.into(), bytes, inodes: MAX_INODES };
-        let script = script::script(recipe, &around, has_rust, self.keep.is_some());
+        let lines = provided.lines(around.base, OURS, recipe.build.source_date_epoch);
+        let keep = self.keep.is_some();
+        let script = script::script(recipe, &around, has_rust, &lines, keep);
         let command = ["/bin/sh", "/countersign/run"].map(OsString::from);
         let mut sandbox = Sandbox::new(command.into());
         for mount in mounts {
@@ -270,9 +274,8 @@ impl Job<'_> {
         if !around.home.starts_with(around.base) {
             sandbox = sandbox.mount(tmpfs("/elsewhere"));
         }
-        if has_rust {
-            let to = format!("{}/vendor", around.base).into();
-            sandbox = sandbox.mount(Mount::ReadOnly { from: vendor.to_owned(), to });
+        for mount in provided.mounts(around.base, OURS, has_rust) {
+            sandbox = sandbox.mount(mount);
         }
         let ours = |name: &str| PathBuf::from(format!("{OURS}/{name}"));
         let cargo_config = vendor::cargo_config(around.base).into_bytes();

@@ -19,6 +19,7 @@ pub(super) fn script(
     recipe: &RecipeSpec,
     around: &Surroundings,
     has_cargo_config: bool,
+    provided: &[String],
     keep: bool,
 ) -> String {
     let base = around.base;
@@ -36,6 +37,7 @@ pub(super) fn script(
         lines.push("mkdir -p \"$CARGO_HOME\"".to_owned());
         lines.push(format!("cp {OURS}/cargo.toml \"$CARGO_HOME/config.toml\""));
     }
+    lines.extend_from_slice(provided);
     lines.push(format!("cd {base}/src"));
     lines.push(format!("tell() {{ printf '%s%s\\n' '{MARK}' \"$1\"; }}"));
     lines.push("step() {".to_owned());
@@ -101,7 +103,12 @@ fn laid_out(around: &Surroundings) -> Vec<String> {
 }
 
 /// The same steps where there is no sandbox around them: variables are set here, outputs are copied to `/artifact`.
-pub(super) fn container(recipe: &RecipeSpec, around: &Surroundings, has_rust: bool) -> String {
+pub(super) fn container(
+    recipe: &RecipeSpec,
+    around: &Surroundings,
+    has_rust: bool,
+    provided: &[String],
+) -> String {
     let base = around.base;
     let mut lines = vec!["set -eu".to_owned(), format!("umask {}", around.umask)];
     for (name, value) in &around.environment {
@@ -112,6 +119,8 @@ pub(super) fn container(recipe: &RecipeSpec, around: &Surroundings, has_rust: bo
         let config = quoted(&cargo_config(base));
         lines.push(format!("printf %s {config} > \"$CARGO_HOME/config.toml\""));
     }
+    lines.push("mkdir -p \"$HOME\"".to_owned());
+    lines.extend_from_slice(provided);
     lines.push(format!("cd {base}/src"));
     lines.extend(recipe.build.steps.iter().map(|step| format!("sh -euc {}", quoted(step))));
     for (to, from) in &recipe.outputs {
@@ -123,7 +132,7 @@ pub(super) fn container(recipe: &RecipeSpec, around: &Surroundings, has_rust: bo
     lines.join("\n")
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 

@@ -3,15 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use countersign_metadata::Sha256;
-use countersign_metadata::release::{Blob, Input};
+use countersign_metadata::release::Input;
 use serde::Deserialize;
 
 use super::{InputError, Inputs};
 
+/// Longest `Cargo.lock`, in bytes.
 const MAX_CARGO_LOCK: u64 = 16 << 20;
 
 /// A crate of a `Cargo.lock`.
@@ -69,14 +70,8 @@ struct Package {
 /// The crates of a `Cargo.lock` with their digests. Packages without a source are the project's own.
 ///
 /// # Errors
-/// It cannot be read, or has a package from elsewhere than the crates registry.
-pub fn read_cargo_lock(path: &Path) -> Result<BTreeMap<CrateId, Sha256>, InputError> {
-    let bytes =
-        crate::files::read_limited(path, MAX_CARGO_LOCK).map_err(|e| InputError::io(path, e))?;
-    parse_cargo_lock(&String::from_utf8_lossy(&bytes), &path.display().to_string())
-}
-
-fn parse_cargo_lock(text: &str, file: &str) -> Result<BTreeMap<CrateId, Sha256>, InputError> {
+/// It is none, or has a package from elsewhere than the crates registry.
+pub fn parse_cargo_lock(text: &str, file: &str) -> Result<BTreeMap<CrateId, Sha256>, InputError> {
     let unsupported =
         |name: &str, what: String| InputError::Unsupported { name: name.to_owned(), what };
     let lock: CargoLock =
@@ -102,13 +97,13 @@ fn parse_cargo_lock(text: &str, file: &str) -> Result<BTreeMap<CrateId, Sha256>,
 }
 
 /// Has all these crates at hand: from the store, from cargo's cache, or downloaded by `cargo fetch` for a project that
-/// needs just these crates in the versions of `cargo_lock`.
+/// needs just these crates in the versions of `cargo_lock`, where there is one.
 ///
 /// # Errors
 /// One cannot be had, or is not what `Cargo.lock` pins.
 pub fn fetch(
     inputs: &Inputs,
-    cargo_lock: &Path,
+    cargo_lock: Option<&[u8]>,
     crates: &BTreeMap<CrateId, Sha256>,
 ) -> Result<Vec<Input>, InputError> {
     let mut asked = false;
@@ -116,55 +111,74 @@ pub fn fetch(
     for (id, sha256) in crates {
         let name = id.input_name();
         let blob = loop {
-            if let Some(path) = inputs.find(&name, sha256)? {
-                let length = fs::metadata(&path).map_err(|e| InputError::io(&path, e))?.len();
-                break Blob { sha256: *sha256, length };
+            if let Some(blob) = inputs.at_hand(&name, sha256)? {
+                break blob;
             }
             if let Some(path) = in_cargo_cache(id) {
                 break inputs.add_file(&name, &path, sha256)?.1;
             }
             if asked {
-                let what = "its cache holds no such archive (a vendored directory in place of a \
-                            registry keeps none)";
-                return Err(InputError::Client { client: "cargo", name, what: what.to_owned() });
+                return Err(not_in_cache(name));
             }
             asked = true;
-            cargo_fetch(inputs, cargo_lock, crates, &name)?;
+            cargo_fetch(inputs, cargo_lock, crates.keys(), &name)?;
         };
         found.push(Input { name, blob });
     }
     Ok(found)
 }
 
+/// Has one crate at hand, with the digest that its registry gives.
+///
+/// # Errors
+/// It cannot be had.
+pub fn fetch_newly(inputs: &Inputs, id: &CrateId) -> Result<Input, InputError> {
+    let name = id.input_name();
+    let resolved = cargo_fetch(inputs, None, std::iter::once(id), &name)?;
+    let crates = parse_cargo_lock(&resolved, "Cargo.lock")?;
+    let sha256 = crates.get(id).ok_or_else(|| not_in_cache(name.clone()))?;
+    let path = in_cargo_cache(id).ok_or_else(|| not_in_cache(name.clone()))?;
+    let (_, blob) = inputs.add_file(&name, &path, sha256)?;
+    Ok(Input { name, blob })
+}
+
+fn not_in_cache(name: String) -> InputError {
+    let what = "its cache holds no such archive (a vendored directory in place of a registry \
+                keeps none)";
+    InputError::Client { client: "cargo", name, what: what.to_owned() }
+}
+
 /// Never in the source's own directory: a configuration or toolchain file there names programs for cargo to run. The
-/// user's own configuration still says where crates come from.
-fn cargo_fetch(
+/// user's own configuration still says where crates come from. Returns the lock that cargo made of it.
+fn cargo_fetch<'a>(
     inputs: &Inputs,
-    cargo_lock: &Path,
-    crates: &BTreeMap<CrateId, Sha256>,
+    cargo_lock: Option<&[u8]>,
+    crates: impl Iterator<Item = &'a CrateId>,
     name: &str,
-) -> Result<(), InputError> {
+) -> Result<String, InputError> {
     let failed = |what: String| InputError::Client { client: "cargo", name: name.to_owned(), what };
     let dir = inputs.scratch()?;
     let write = |name: &str, bytes: &[u8]| {
         let path = dir.path().join(name);
         fs::write(&path, bytes).map_err(|e| InputError::io(&path, e))
     };
-    let lock = crate::files::read_limited(cargo_lock, MAX_CARGO_LOCK)
-        .map_err(|e| InputError::io(cargo_lock, e))?;
     // Versions that the lock has stay, withdrawn ones too.
-    write("Cargo.lock", &lock)?;
-    write("Cargo.toml", manifest(crates.keys()).as_bytes())?;
-    write("lib.rs", b"")?;
-    let output = Command::new("cargo")
-        .args(["fetch", "--quiet"])
-        .current_dir(dir.path())
-        .output()
-        .map_err(|e| failed(format!("it cannot be run: {e}")))?;
-    if output.status.success() {
-        return Ok(());
+    if let Some(lock) = cargo_lock {
+        write("Cargo.lock", lock)?;
     }
-    Err(failed(super::debian::last_lines(&output.stderr)))
+    write("Cargo.toml", manifest(crates).as_bytes())?;
+    write("lib.rs", b"")?;
+    let output = crate::client::output(
+        Command::new("cargo").args(["fetch", "--quiet"]).current_dir(dir.path()),
+    )
+    .map_err(|e| failed(format!("it cannot be run: {e}")))?;
+    if !output.status.success() {
+        return Err(failed(super::debian::last_lines(&output.stderr)));
+    }
+    let path = dir.path().join("Cargo.lock");
+    let bytes = crate::files::read_limited_no_link(&path, MAX_CARGO_LOCK)
+        .map_err(|e| InputError::io(&path, e))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// A project of its own that needs exactly these crates.

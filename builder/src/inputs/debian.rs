@@ -7,11 +7,14 @@ use std::path::Path;
 use std::process::Command;
 
 use countersign_metadata::Sha256;
-use countersign_metadata::release::{Blob, Input};
+use countersign_metadata::release::Input;
 
 use super::{InputError, Inputs};
+use crate::source::debian::{Role, described};
 
 pub(crate) const APT_HELPER: &str = "/usr/lib/apt/apt-helper";
+/// Longest `.dsc`, in bytes.
+const MAX_DSC: u64 = 1 << 20;
 const COMPONENTS: [&str; 3] = ["main", "contrib", "non-free"];
 
 /// The name of a file as a locked input.
@@ -19,33 +22,50 @@ pub fn input_name(package: &str, file: &str) -> String {
     format!("debian:{package}/{file}")
 }
 
-/// The digests of a package's files: those that the recipe gives, the others from apt's signed metadata.
+/// A package's files and their digests: those that the recipe gives, those that a given `.dsc` names, the others from
+/// apt's signed metadata. Where the recipe names no files, all that there are.
 ///
 /// # Errors
 /// One is known to neither.
-pub fn digests(
+pub fn resolve(
+    inputs: &Inputs,
     package: &str,
     files: &[String],
     given: &BTreeMap<String, Sha256>,
 ) -> Result<BTreeMap<String, Sha256>, InputError> {
     let mut known = given.clone();
-    if files.iter().any(|file| !known.contains_key(file)) {
+    if let Some((dsc, sha256)) = given.iter().find(|(file, _)| file.ends_with(".dsc")) {
+        let input = fetch(inputs, package, dsc, sha256)?;
+        let path = inputs.get(&input)?;
+        let bytes = crate::files::read_limited_no_link(&path, MAX_DSC)
+            .map_err(|e| InputError::io(&path, e))?;
+        for (file, sha256) in described(&String::from_utf8_lossy(&bytes)) {
+            known.entry(file).or_insert(sha256);
+        }
+    }
+    let is_whole = known.keys().any(|file| Role::of(file) == Role::Upstream);
+    if files.iter().any(|file| !known.contains_key(file)) || files.is_empty() && !is_whole {
         for (file, sha256) in from_apt(package) {
             known.entry(file).or_insert(sha256);
         }
     }
-    files
-        .iter()
-        .map(|file| match known.get(file) {
-            Some(sha256) => Ok((input_name(package, file), *sha256)),
-            None => Err(InputError::Unsupported {
-                name: input_name(package, file),
-                what: "its digest is neither in the recipe (source.sha256) nor in apt's metadata \
-                       (deb-src)"
-                    .to_owned(),
-            }),
-        })
-        .collect()
+    let unknown = |file: &str| InputError::Unsupported {
+        name: input_name(package, file),
+        what:
+            "its digest is neither in the recipe (source.sha256, that of the .dsc is enough) nor \
+               in apt's metadata (deb-src)"
+                .to_owned(),
+    };
+    if files.is_empty() {
+        known.retain(|file, _| !file.ends_with(".asc"));
+        let upstream = known.keys().any(|file| Role::of(file) == Role::Upstream);
+        return if upstream { Ok(known) } else { Err(unknown("*")) };
+    }
+    let find = |file: &String| match known.get(file) {
+        Some(sha256) => Ok((file.clone(), *sha256)),
+        None => Err(unknown(file)),
+    };
+    files.iter().map(find).collect()
 }
 
 /// What apt knows of a source package from its signed indexes: `'URI' FILE SIZE SHA256:DIGEST` a line.
@@ -76,9 +96,8 @@ pub fn fetch(
     sha256: &Sha256,
 ) -> Result<Input, InputError> {
     let name = input_name(package, file);
-    if let Some(path) = inputs.find(&name, sha256)? {
-        let length = fs::metadata(&path).map_err(|e| InputError::io(&path, e))?.len();
-        return Ok(Input { name, blob: Blob { sha256: *sha256, length } });
+    if let Some(blob) = inputs.at_hand(&name, sha256)? {
+        return Ok(Input { name, blob });
     }
     let failed = |what: &str| InputError::Client {
         client: "apt",
@@ -88,19 +107,27 @@ pub fn fetch(
     if !Path::new(APT_HELPER).is_file() {
         return Err(failed("this machine has no apt"));
     }
+    // A name may come from a `.dsc`.
+    if file.starts_with('.')
+        || !file.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.~_".contains(&b))
+    {
+        let what = "it is no file name".to_owned();
+        return Err(InputError::Unsupported { name, what });
+    }
     let dir = tempfile::tempdir().map_err(|e| InputError::io(Path::new("a directory"), e))?;
     let to = dir.path().join(file);
     let mut said = String::from("it knows no site");
     for site in sites() {
         for component in COMPONENTS {
             let uri = format!("{site}/{}", pool_path(component, package, file));
-            let output = Command::new(APT_HELPER)
-                .args(["-q", "download-file", &uri])
-                .arg(&to)
-                .arg(format!("SHA256:{sha256}"))
-                .env("LC_ALL", "C")
-                .output()
-                .map_err(|e| failed(&e.to_string()))?;
+            let output = crate::client::output(
+                Command::new(APT_HELPER)
+                    .args(["-q", "download-file", &uri])
+                    .arg(&to)
+                    .arg(format!("SHA256:{sha256}"))
+                    .env("LC_ALL", "C"),
+            )
+            .map_err(|e| failed(&e.to_string()))?;
             if output.status.success() && to.is_file() {
                 let (_, blob) = inputs.add_file(&name, &to, sha256)?;
                 return Ok(Input { name, blob });
@@ -138,8 +165,15 @@ pub(crate) fn sites() -> Vec<String> {
 
 /// The sites in apt's sources, for a machine whose indexes have not been downloaded.
 fn configured_sites() -> Vec<String> {
-    let mut files = vec![Path::new("/etc/apt/sources.list").to_owned()];
-    if let Ok(entries) = fs::read_dir("/etc/apt/sources.list.d") {
+    let asked = ["shell", "LIST", "Dir::Etc::sourcelist/f", "PARTS", "Dir::Etc::sourceparts/d"];
+    let output = Command::new("apt-config").args(asked).output();
+    let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
+    let said = |name: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        value.map(|value| Path::new(value.trim_matches('\'')).to_owned())
+    };
+    let mut files: Vec<_> = said("LIST").into_iter().collect();
+    if let Some(Ok(entries)) = said("PARTS").map(fs::read_dir) {
         let mut more: Vec<_> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
         more.sort();
         files.extend(more);

@@ -2,7 +2,13 @@
 
 pub mod crates;
 pub mod debian;
+pub mod lists;
+pub mod npm;
+pub mod package;
+pub mod pypi;
+pub mod url;
 pub mod vendor;
+pub mod wanted;
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -61,6 +67,14 @@ pub enum InputError {
         /// What it said, shortened.
         what: String,
     },
+    /// A server did not deliver it; trying again can help.
+    #[error("cannot fetch {name}: {what}")]
+    Fetch {
+        /// The input.
+        name: String,
+        /// Why.
+        what: String,
+    },
     /// Something cannot be read or written.
     #[error("cannot keep inputs: {path}")]
     Io {
@@ -73,7 +87,7 @@ pub enum InputError {
 }
 
 impl InputError {
-    fn io(path: &Path, source: io::Error) -> Self {
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         Self::Io { path: path.to_owned(), source }
     }
 }
@@ -110,6 +124,16 @@ impl Inputs {
             }
         }
         Ok(None)
+    }
+
+    /// Digest and length of what is at hand with this digest.
+    ///
+    /// # Errors
+    /// As [`Inputs::find`].
+    pub fn at_hand(&self, name: &str, sha256: &Sha256) -> Result<Option<Blob>, InputError> {
+        let Some(path) = self.find(name, sha256)? else { return Ok(None) };
+        let length = fs::metadata(&path).map_err(|e| InputError::io(&path, e))?.len();
+        Ok(Some(Blob { sha256: *sha256, length }))
     }
 
     /// What the store has under this digest, just hashed.

@@ -12,9 +12,11 @@
 
 mod header;
 mod normalise;
+mod open;
 mod plan;
 mod read;
 mod unpack;
+mod zip;
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -23,9 +25,12 @@ use countersign_metadata::digest::Hasher;
 use countersign_metadata::release::Blob;
 
 pub use normalise::{Normalise, normalise};
+pub(crate) use open::decompressed;
+pub use open::{open, unpack_file};
 pub use plan::{Body, Entry, Plan};
-pub use read::{Cap, Kind, Member, Strip, UnpackError, each, open};
-pub(crate) use read::{decompressed, each_of_root};
+pub(crate) use read::each_of_root;
+pub use read::{Cap, Kind, Member, Strip, UnpackError, each};
+pub(crate) use unpack::Tree;
 pub use unpack::unpack;
 
 /// The zstd level of artifacts.

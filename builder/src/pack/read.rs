@@ -1,7 +1,7 @@
 //! Reads archives that anybody may have made: every name checked, every amount capped.
 
-use std::io::{self, BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read};
+use std::path::PathBuf;
 
 use crate::Inside;
 use crate::inside::MAX_PATH;
@@ -89,38 +89,6 @@ enum Law {
     /// A layer of a root file system: links lead where they like, as they are followed inside only; set-uid bits
     /// are the caller's to drop; a name with a backslash, as systemd's units have, is left out.
     Root,
-}
-
-/// Most memory that xz may take to decompress: twice what its largest preset needs.
-const XZ_MEMORY: u64 = 256 << 20;
-
-/// Opens an archive, plain, gzip, xz or zstd by its first bytes.
-///
-/// # Errors
-/// It cannot be read, or is compressed by something else.
-pub fn open(path: &Path) -> Result<Box<dyn Read>, UnpackError> {
-    let failed = |source| UnpackError::Io { path: path.to_owned(), source };
-    let file = crate::files::open_regular(path, 0).map_err(failed)?;
-    decompressed(BufReader::with_capacity(1 << 16, file)).map_err(failed)
-}
-
-/// What a reader gives, decompressed by its first bytes.
-pub(crate) fn decompressed<'a>(mut reader: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
-    let unknown = |what: &str| {
-        let text = format!("it is compressed with {what}, which this version does not read");
-        io::Error::new(io::ErrorKind::Unsupported, text)
-    };
-    match reader.fill_buf()? {
-        [0x1f, 0x8b, ..] => Ok(Box::new(flate2::bufread::MultiGzDecoder::new(reader))),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Box::new(zstd::Decoder::with_buffer(reader)?)),
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
-            let concatenated = liblzma::stream::CONCATENATED;
-            let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, concatenated)?;
-            Ok(Box::new(liblzma::bufread::XzDecoder::new_stream(reader, stream)))
-        }
-        [b'B', b'Z', b'h', ..] => Err(unknown("bzip2")),
-        _ => Ok(Box::new(reader)),
-    }
 }
 
 /// Names that pax or GNU records gave to the member that follows.
@@ -250,7 +218,8 @@ fn member<R: Read>(
     if law == Law::Root && written.contains(&b'\\') {
         return Ok(None);
     }
-    let Some(path) = place(&written, strip).map_err(&refused)? else { return Ok(None) };
+    let is_dir = entry.header().entry_type().is_dir();
+    let Some(path) = place(&written, strip, is_dir).map_err(&refused)? else { return Ok(None) };
     let target = || match &longer.target {
         Some(target) => Ok(target.clone()),
         None => String::from_utf8(entry.link_name_bytes().unwrap_or_default().into_owned())
@@ -279,7 +248,7 @@ fn member<R: Read>(
         }
         Kind::Symlink(target)
     } else if tar_kind.is_hard_link() {
-        match place(target()?.as_bytes(), strip).map_err(&refused)? {
+        match place(target()?.as_bytes(), strip, false).map_err(&refused)? {
             Some(first) => Kind::Hardlink(first),
             None => return Err(refused("it links to the root".to_owned())),
         }
@@ -289,8 +258,9 @@ fn member<R: Read>(
     Ok(Some(Member { path, kind, mode, length: entry.size() }))
 }
 
-/// A name as written, without `./` in front and `/` at the end, checked, and stripped.
-fn place(written: &[u8], strip: Strip) -> Result<Option<Inside>, String> {
+/// A name as written, without `./` in front and `/` at the end, checked, and stripped; `None` for what stripping takes
+/// off whole.
+pub(super) fn place(written: &[u8], strip: Strip, is_dir: bool) -> Result<Option<Inside>, String> {
     let text = std::str::from_utf8(written).map_err(|_| "its name is not UTF-8".to_owned())?;
     let text = text.strip_prefix("./").unwrap_or(text);
     let text = text.strip_suffix('/').unwrap_or(text);
@@ -298,13 +268,17 @@ fn place(written: &[u8], strip: Strip) -> Result<Option<Inside>, String> {
         return if written.starts_with(b"/") { Err("it is absolute".to_owned()) } else { Ok(None) };
     }
     let path: Inside = text.parse().map_err(|e: crate::inside::NotInside| e.to_string())?;
-    Ok(match strip {
-        Strip::Nothing => Some(path),
-        Strip::First => path.without_first(),
-    })
+    match strip {
+        Strip::Nothing => Ok(Some(path)),
+        Strip::First => match path.without_first() {
+            // Left out in silence, a file would be missing from what was asked for.
+            None if !is_dir => Err("it lies at the top, where one directory holds all".to_owned()),
+            rest => Ok(rest),
+        },
+    }
 }
 
-fn shown(name: &[u8]) -> String {
+pub(super) fn shown(name: &[u8]) -> String {
     String::from_utf8_lossy(name).chars().take(120).collect()
 }
 

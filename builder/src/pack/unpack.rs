@@ -15,28 +15,50 @@ use crate::Inside;
 /// # Errors
 /// A member is refused, or a file cannot be written. `to` then holds a part, which the caller discards.
 pub fn unpack(archive: impl Read, to: &Path, cap: Cap, strip: Strip) -> Result<(), UnpackError> {
-    let mut links = BTreeMap::new();
-    each(archive, cap, strip, &mut |member, body| {
-        if links.contains_key(member.path.as_str()) {
+    let mut tree = Tree::new(to);
+    each(archive, cap, strip, &mut |member, body| tree.add(member, body))?;
+    tree.finish()
+}
+
+/// A tree that is being unpacked, whatever its members are read from.
+pub(crate) struct Tree<'a> {
+    to: &'a Path,
+    links: BTreeMap<String, (Inside, String)>,
+}
+
+impl<'a> Tree<'a> {
+    /// A tree in a directory that exists.
+    pub(crate) fn new(to: &'a Path) -> Self {
+        Self { to, links: BTreeMap::new() }
+    }
+
+    /// Takes one member in.
+    pub(crate) fn add(&mut self, member: &Member, body: &mut dyn Read) -> Result<(), UnpackError> {
+        if self.links.contains_key(member.path.as_str()) {
             return Err(refused(&member.path, "it is there twice"));
         }
-        if member.path.parents().any(|parent| links.contains_key(parent)) {
+        if member.path.parents().any(|parent| self.links.contains_key(parent)) {
             return Err(refused(&member.path, "it lies below a link"));
         }
-        write(member, body, to, &mut links)
-    })?;
-    for (path, target) in links.values() {
-        make_parents(path, to)?;
-        symlink(target, path.below(to)).map_err(|e| clash(path, e))?;
+        write(member, body, self.to, &mut self.links)
     }
-    let root = to.canonicalize().map_err(|e| clash_path(to, e))?;
-    for (path, _) in links.values() {
-        // A chain of links can leave where each of them seems to stay.
-        if path.below(to).canonicalize().is_ok_and(|end| !end.starts_with(&root)) {
-            return Err(refused(path, "it leads out of the tree"));
+
+    /// Makes the links.
+    pub(crate) fn finish(self) -> Result<(), UnpackError> {
+        let Self { to, links } = self;
+        for (path, target) in links.values() {
+            make_parents(path, to)?;
+            symlink(target, path.below(to)).map_err(|e| clash(path, e))?;
         }
+        let root = to.canonicalize().map_err(|e| clash_path(to, e))?;
+        for (path, _) in links.values() {
+            // A chain of links can leave where each of them seems to stay.
+            if path.below(to).canonicalize().is_ok_and(|end| !end.starts_with(&root)) {
+                return Err(refused(path, "it leads out of the tree"));
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn write(

@@ -130,12 +130,12 @@ impl Published {
         for input in &lock.spec.inputs {
             self.fetch(&input.name, &input.blob, inputs)?;
         }
-        let source = match spec.source {
-            SourceSpec::Directory => {
-                self.fetch("source", &release.source, inputs)?;
-                source::stored(&release.source, inputs).map_err(PrepareError::from)?
-            }
-            SourceSpec::Debian { .. } => prepare::unpacked(&recipe, &lock, inputs)?,
+        if matches!(spec.source, SourceSpec::Directory | SourceSpec::Git { .. }) {
+            self.fetch("source", &release.source, inputs)?;
+        }
+        let source = match source::from_lock(spec, &lock, None, inputs, now)? {
+            Some(tar) => tar,
+            None => source::stored(&release.source, inputs).map_err(PrepareError::from)?,
         };
         if source.blob != release.source {
             return Err(RebuildError::Contradiction("source"));

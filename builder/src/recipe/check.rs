@@ -2,7 +2,7 @@
 
 use countersign_metadata::release::{self, EnvironmentKind};
 
-use super::{EnvironmentSpec, RecipeSpec, SourceSpec, Tool};
+use super::{EnvironmentSpec, RecipeSpec, Tool, origins};
 use crate::Inside;
 
 /// A rule that a recipe breaks.
@@ -17,12 +17,13 @@ pub(super) struct Broken {
 const RESERVED: [&str; 8] =
     ["HOME", "TMPDIR", "USER", "LOGNAME", "CARGO_HOME", "SOURCE_DATE_EPOCH", "LD_PRELOAD", "PWD"];
 
-fn broken(field: &[&str], rule: impl Into<String>) -> Broken {
+pub(super) fn broken(field: &[&str], rule: impl Into<String>) -> Broken {
     Broken { field: field.iter().map(|s| (*s).to_owned()).collect(), rule: rule.into() }
 }
 
 pub(super) fn check(spec: &RecipeSpec) -> Result<(), Broken> {
-    source(&spec.source)?;
+    origins::source(&spec.source)?;
+    origins::inputs(spec)?;
     build(spec)?;
     outputs(spec)?;
     environment(&spec.environment)?;
@@ -70,37 +71,6 @@ fn environment(spec: &EnvironmentSpec) -> Result<(), Broken> {
         (_, Some(_)) => only("image", "oci"),
         (_, None) if spec.sha256.is_some() => only("sha256", "oci"),
         (_, None) => Ok(()),
-    }
-}
-
-fn source(source: &SourceSpec) -> Result<(), Broken> {
-    let SourceSpec::Debian { package, files, sha256 } = source else { return Ok(()) };
-    let good = package.split_once('=').is_some_and(|(name, version)| {
-        is_package(name) && is_plain(version) && !version.is_empty()
-    });
-    if !good {
-        return Err(broken(
-            &["source", "package"],
-            "it is NAME=VERSION of a Debian source package",
-        ));
-    }
-    if files.is_empty() || files.len() > 16 {
-        return Err(broken(&["source", "files"], "it names 1 to 16 archives"));
-    }
-    for file in files {
-        if !is_plain(file) || file.starts_with('.') {
-            return Err(broken(&["source", "files"], format!("{file:?} is no file name")));
-        }
-        if ![".tar", ".tar.gz", ".tgz", ".tar.zst"].iter().any(|e| file.ends_with(e)) {
-            return Err(broken(
-                &["source", "files"],
-                format!("{file:?}: this version unpacks .tar, .tar.gz and .tar.zst only"),
-            ));
-        }
-    }
-    match sha256.keys().find(|name| !files.contains(name)) {
-        Some(name) => Err(broken(&["source", "sha256", name], "it is not one of the files")),
-        None => Ok(()),
     }
 }
 
@@ -177,12 +147,12 @@ fn node(spec: &RecipeSpec) -> Result<(), Broken> {
     }
 }
 
-fn is_package(name: &str) -> bool {
+pub(super) fn is_package(name: &str) -> bool {
     name.len() >= 2
         && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b))
 }
 
-fn is_plain(text: &str) -> bool {
+pub(super) fn is_plain(text: &str) -> bool {
     text.len() <= 255 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.~_:".contains(&b))
 }

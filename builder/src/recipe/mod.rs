@@ -5,7 +5,7 @@
 //! version = "1.0.0"
 //!
 //! [source]
-//! kind = "directory"            # or "debian", with package and files
+//! kind = "directory"            # or "git", "archive", "debian", "package"
 //!
 //! [environment]
 //! kind = "host"
@@ -23,6 +23,7 @@
 //! ```
 
 mod check;
+mod origins;
 mod place;
 mod spec;
 
@@ -31,7 +32,8 @@ use std::path::{Path, PathBuf};
 use countersign_metadata::Sha256;
 
 pub use spec::{
-    BuildSpec, ClockSpec, EnvironmentSpec, LimitsSpec, RandomSpec, RecipeSpec, SourceSpec, Tool,
+    BuildSpec, ClockSpec, EnvironmentSpec, InputSpec, LimitsSpec, RandomSpec, RecipeSpec,
+    SourceSpec, Tool,
 };
 
 /// The recipe's file name.

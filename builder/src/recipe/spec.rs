@@ -8,7 +8,9 @@ use countersign_metadata::{ActionId, NodeSpec, Product, Sha256, Version};
 use serde::Deserialize;
 
 use crate::Inside;
+use crate::inputs::package::Package;
 use crate::pack::Normalise;
+use crate::source::git::CommitId;
 
 /// 2026-01-01T00:00:00Z.
 const DEFAULT_EPOCH: u64 = 1_767_225_600;
@@ -45,6 +47,9 @@ pub struct RecipeSpec {
     pub environment: EnvironmentSpec,
     /// How it is built.
     pub build: BuildSpec,
+    /// Further inputs, by where they lie below the source directory.
+    #[serde(default)]
+    pub inputs: BTreeMap<Inside, InputSpec>,
     /// Path in the artifact = path below the source directory after the build.
     pub outputs: BTreeMap<Inside, Inside>,
     /// How it runs.
@@ -58,16 +63,60 @@ pub struct RecipeSpec {
 pub enum SourceSpec {
     /// The recipe's own directory.
     Directory,
-    /// Files of a Debian source package, unpacked in order, the first path segment stripped.
+    /// One commit of a git repository.
+    Git {
+        /// The repository: `https://`, `http://`, `ssh://`, `git://`, or a directory of this machine.
+        url: String,
+        /// All of its digits.
+        commit: CommitId,
+    },
+    /// An archive: a zip, or a tar, plain or compressed with gzip, bzip2, xz or zstd.
+    Archive {
+        /// Where it is.
+        url: String,
+        /// What it is.
+        sha256: Sha256,
+        /// Whether the one directory that holds all is taken off.
+        #[serde(default = "yes")]
+        strip: bool,
+    },
+    /// A Debian source package, unpacked without its patches applied.
     Debian {
         /// `NAME=VERSION` of the source package.
         package: String,
-        /// Its archives (`.tar`, `.tar.gz`, `.tar.zst`).
+        /// Which of its archives; all of them where absent.
+        #[serde(default)]
         files: Vec<String>,
-        /// Their digests, by file name; where absent, apt's own metadata must know them.
+        /// Digests, by file name; where absent, apt's own metadata must know them. That of the `.dsc` is enough.
         #[serde(default)]
         sha256: BTreeMap<String, Sha256>,
     },
+    /// The source of a package as its registry has it.
+    Package {
+        /// `crates:NAME@VERSION`, `npm:NAME@VERSION` or `pypi:NAME==VERSION`.
+        package: Package,
+        /// What it is; where absent, what its registry says when it is locked.
+        #[serde(default)]
+        sha256: Option<Sha256>,
+    },
+}
+
+/// A further input: exactly one of `url`, `package` and `file`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct InputSpec {
+    /// Anything on a web server; needs its digest.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// A package as its registry has it.
+    #[serde(default)]
+    pub package: Option<Package>,
+    /// A file beside the recipe.
+    #[serde(default)]
+    pub file: Option<Inside>,
+    /// What it is.
+    #[serde(default)]
+    pub sha256: Option<Sha256>,
 }
 
 /// What it is built with.
@@ -112,6 +161,12 @@ pub struct BuildSpec {
     /// `Cargo.lock` files whose crates are fetched beforehand and provided offline.
     #[serde(default)]
     pub cargo_lock: Vec<Inside>,
+    /// `package-lock.json` files (format 2 or 3) whose packages npm finds in its cache.
+    #[serde(default)]
+    pub package_lock: Vec<Inside>,
+    /// Requirements with hashes whose files pip finds in a directory.
+    #[serde(default)]
+    pub requirements: Vec<Inside>,
     /// Seconds since 1970: `SOURCE_DATE_EPOCH`, and the time of every file laid out and packed.
     #[serde(default = "default_epoch")]
     pub source_date_epoch: u64,
@@ -179,6 +234,10 @@ impl Default for LimitsSpec {
 
 fn default_epoch() -> u64 {
     DEFAULT_EPOCH
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn two() -> u32 {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use countersign_builder::pack::{
-    Cap, Plan, Strip, UnpackError, open, unpack, write_artifact, write_tar,
+    Cap, Plan, Strip, UnpackError, open, unpack, unpack_file, write_artifact, write_tar,
 };
 use countersign_metadata::Sha256;
 
@@ -220,4 +220,112 @@ fn a_bomb_is_stopped_at_its_cap() {
     fs::create_dir(&to).unwrap();
     let result = unpack(open(&path).unwrap(), &to, cap, Strip::Nothing);
     assert!(matches!(result, Err(UnpackError::TooMuch(_))), "{result:?}");
+}
+
+/// Runs a stock program in a directory.
+fn stock(dir: &Path, command: &str) {
+    let status = Command::new("sh").args(["-euc", command]).current_dir(dir).status().unwrap();
+    assert!(status.success(), "{command}");
+}
+
+#[test]
+fn every_stock_compression_and_zip_unpack_to_the_same_tree() {
+    let dir = tempfile::tempdir().unwrap();
+    let top = dir.path().join("thing-1.0");
+    file(&top, "src/a.c", b"int a;", 0o644);
+    file(&top, "configure", b"#!/bin/sh", 0o755);
+    symlink("src/a.c", top.join("link")).unwrap();
+    stock(
+        dir.path(),
+        "tar -cf a.tar thing-1.0; for c in gzip bzip2 xz zstd; do $c -k -c a.tar > a.$c; done
+         xz -9 -k -c a.tar > a.nine; zip -q -r -y a.zip thing-1.0",
+    );
+    for name in ["a.tar", "a.gzip", "a.bzip2", "a.xz", "a.nine", "a.zstd", "a.zip"] {
+        let to = tempfile::tempdir().unwrap();
+        unpack_file(&dir.path().join(name), to.path(), Cap::default(), Strip::First).unwrap();
+        assert_eq!(digest(to.path()), digest(&top), "{name}");
+    }
+    let cut = fs::read(dir.path().join("a.xz")).unwrap();
+    fs::write(dir.path().join("cut.xz"), &cut[..cut.len() / 2]).unwrap();
+    let to = tempfile::tempdir().unwrap();
+    assert!(
+        unpack_file(&dir.path().join("cut.xz"), to.path(), Cap::default(), Strip::First).is_err()
+    );
+}
+
+#[test]
+fn a_file_beside_the_one_directory_is_refused_and_not_left_out() {
+    let archive = hostile(&[
+        ("thing/a", tar::EntryType::Regular, "", b"x"),
+        ("beside", tar::EntryType::Regular, "", b"x"),
+    ]);
+    let to = tempfile::tempdir().unwrap();
+    let error = unpack(&archive[..], to.path(), Cap::default(), Strip::First).unwrap_err();
+    assert!(error.to_string().contains("it lies at the top"), "{error}");
+}
+
+/// A zip of stored members: name, Unix mode, body.
+fn zipped(members: &[(&str, u32, &[u8])]) -> Vec<u8> {
+    let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, mode, body) in members {
+        // The writer itself refuses hostile names and kinds: they are put in place afterwards.
+        let options = zip::write::SimpleFileOptions::default()
+            .compression_method(zip::CompressionMethod::Deflated)
+            .unix_permissions(*mode);
+        writer.start_file(*name, options).unwrap();
+        writer.write_all(body).unwrap();
+    }
+    writer.finish().unwrap().into_inner()
+}
+
+fn unzipped(archive: &[u8], cap: Cap) -> (tempfile::TempDir, Result<(), UnpackError>) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.zip");
+    fs::write(&path, archive).unwrap();
+    let to = dir.path().join("to");
+    fs::create_dir(&to).unwrap();
+    let result = unpack_file(&path, &to, cap, Strip::Nothing);
+    (dir, result)
+}
+
+/// The archive with each `from` replaced by as many bytes of `to`.
+fn replaced(archive: &[u8], from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let mut bytes = archive.to_vec();
+    for at in 0..bytes.len() - from.len() {
+        if bytes[at..].starts_with(from.as_bytes()) {
+            bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+        }
+    }
+    bytes
+}
+
+#[test]
+fn a_hostile_zip_is_refused_and_writes_nothing_outside() {
+    let one = zipped(&[("xx/evil", 0o644, b"x")]);
+    let two = zipped(&[("name-a", 0o644, b"x"), ("name-b", 0o644, b"y")]);
+    let mut links = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let options = zip::write::SimpleFileOptions::default();
+    links.add_symlink("out", "../../evil", options).unwrap();
+    let link = links.finish().unwrap().into_inner();
+    let mut cut = one.clone();
+    cut.truncate(one.len() - 30);
+    for (archive, named) in [
+        (replaced(&one, "xx/evil", "../evil"), ".."),
+        (replaced(&one, "xx/evil", "/x/evil"), "absolute"),
+        (replaced(&two, "name-b", "name-a"), "there twice"),
+        (link, "leaves the tree"),
+        (cut, "without an end"),
+    ] {
+        let (dir, result) = unzipped(&archive, Cap::default());
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains(named), "{named}: {error}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "{named}");
+    }
+    let bomb = zipped(&[("f", 0o644, &vec![0; 8 << 20])]);
+    assert!(bomb.len() < 1 << 20);
+    let cap = Cap { bytes: 1 << 20, members: 2 };
+    assert!(matches!(unzipped(&bomb, cap).1, Err(UnpackError::TooMuch(_))));
+    let many = zipped(&[("a", 0o644, b""), ("b", 0o644, b""), ("c", 0o644, b"")]);
+    assert!(matches!(unzipped(&many, cap).1, Err(UnpackError::TooMuch(_))));
 }

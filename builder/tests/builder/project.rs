@@ -90,12 +90,54 @@ impl Project {
 }
 
 pub(crate) fn run_in(dir: &Path, arguments: &[&str]) -> Ran {
-    let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_countersign-builder"))
+    run_with(dir, arguments, &[])
+}
+
+/// Where all tests keep their cache.
+pub(crate) fn cache() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")
+}
+
+/// Runs the program with further variables.
+pub(crate) fn run_with(dir: &Path, arguments: &[&str], more: &[(String, String)]) -> Ran {
+    ran(Command::new(env!("CARGO_BIN_EXE_countersign-builder"))
         .args(arguments)
         .current_dir(dir)
-        .env("XDG_CACHE_HOME", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"))
-        .output()
-        .unwrap();
+        .env("XDG_CACHE_HOME", cache())
+        .envs(more.iter().cloned()))
+}
+
+/// Runs the program where there is no network at all and no input in the cache.
+pub(crate) fn run_cut_off(dir: &Path, arguments: &[&str]) -> Ran {
+    let own = tempfile::tempdir().unwrap();
+    let ours = own.path().join("countersign");
+    fs::create_dir(&ours).unwrap();
+    // Trees of this machine's own packages come from no registry.
+    for name in ["environments", "host-digests"] {
+        let from = cache().join("countersign").join(name);
+        std::os::unix::fs::symlink(from, ours.join(name)).unwrap();
+    }
+    let program = env!("CARGO_BIN_EXE_countersign-builder");
+    let mut command = match nix::unistd::geteuid().is_root() {
+        true => {
+            let mut command = Command::new("unshare");
+            command.args(["-n", "--", program]);
+            command
+        }
+        // A user's own namespace has too few ids for a sandbox inside it: the clients ask a closed port.
+        false => {
+            let mut command = Command::new(program);
+            for name in ["http_proxy", "https_proxy", "npm_config_registry", "PIP_INDEX_URL"] {
+                command.env(name, "http://127.0.0.1:9/");
+            }
+            command
+        }
+    };
+    ran(command.args(arguments).current_dir(dir).env("XDG_CACHE_HOME", own.path()))
+}
+
+fn ran(command: &mut Command) -> Ran {
+    let Output { status, stdout, stderr } = command.output().unwrap();
     Ran {
         code: status.code().unwrap_or(-1),
         out: String::from_utf8_lossy(&stdout).into_owned(),

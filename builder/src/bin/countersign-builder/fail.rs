@@ -9,11 +9,12 @@ use countersign_builder::files::read_limited_no_link;
 use countersign_builder::http::RepositoryError;
 use countersign_builder::inputs::InputError;
 use countersign_builder::lock::LockError;
-use countersign_builder::pack::PackError;
+use countersign_builder::pack::{PackError, UnpackError};
 use countersign_builder::prepare::PrepareError;
 use countersign_builder::rebuild::RebuildError;
 use countersign_builder::recipe::RecipeError;
 use countersign_builder::signer::SignerError;
+use countersign_builder::source::SourceError;
 use countersign_console::{AskError, Exit, Failure};
 use countersign_metadata::trust::TrustError;
 
@@ -33,8 +34,7 @@ pub(super) fn prepare(not_done: &str, error: PrepareError) -> Failure {
     let told = |exit| Failure::caused(exit, not_done, &error);
     match &error {
         PrepareError::Recipe(RecipeError::Missing(_)) => told(Exit::Input).hint(
-            "write a countersign.toml there (docs/formats.md has an example), or name the \
-             directory that holds one",
+            "`countersign-builder init` writes a first one there; or name the directory that holds one",
         ),
         PrepareError::Recipe(_) => told(Exit::Input),
         PrepareError::Lock(LockError::Missing(_) | LockError::Stale { .. }) => {
@@ -44,6 +44,16 @@ pub(super) fn prepare(not_done: &str, error: PrepareError) -> Failure {
         PrepareError::Lock(LockError::Io { .. }) => told(Exit::Host),
         PrepareError::Environment(cause) => environment(cause, told),
         PrepareError::Input(cause) => input(cause, told),
+        PrepareError::Source(SourceError::NoCommit { .. }) => told(Exit::Network).hint(
+            "does `git ls-remote` reach it from here, and is the commit on one of its branches or tags?",
+        ),
+        PrepareError::Source(SourceError::Commit { .. }) => told(Exit::Untrusted),
+        PrepareError::Source(SourceError::Input(cause)) => input(cause, told),
+        PrepareError::Source(SourceError::Unpack { source: UnpackError::Refused { what, .. }, .. })
+            if what.contains("at the top") =>
+        {
+            told(Exit::Input).hint("strip = false in [source] takes an archive as it is")
+        }
         PrepareError::Source(_) => told(Exit::Input),
     }
 }
@@ -54,7 +64,7 @@ pub(super) fn export(error: &ExportError) -> Failure {
         ExportError::Exists(_) => told(Exit::Input).hint("name another directory with --output"),
         ExportError::WholeMachine => told(Exit::Host).hint("export on a machine with dpkg"),
         ExportError::Source(_) | ExportError::Image(_) => told(Exit::Input),
-        ExportError::Vendor(_) => told(Exit::Untrusted),
+        ExportError::Inputs(_) => told(Exit::Untrusted),
         ExportError::Io { .. } => told(Exit::Host).hint("is there space, and may you write there?"),
     }
 }
@@ -92,6 +102,7 @@ fn input(cause: &InputError, told: impl Fn(Exit) -> Failure) -> Failure {
             .hint("give the directory that holds it with --inputs (a release's inputs/)"),
         InputError::Wrong { .. } => told(Exit::Untrusted),
         InputError::Unsupported { .. } => told(Exit::Input),
+        InputError::Fetch { .. } => told(Exit::Network).hint(UNREACHABLE),
         InputError::Client { .. } => told(Exit::Network)
             .hint("where inputs come from is that program's own configuration; try it by itself"),
         InputError::Io { .. } => told(Exit::Host),
@@ -116,6 +127,7 @@ pub(super) fn build(error: BuildError, log: &std::path::Path) -> Failure {
         BuildError::Ceiling(_) => Failure::caused(Exit::Host, "the build was stopped", &error)
             .hint("allow more with --memory, --scratch or --wall, if the recipe is to be trusted with it"),
         BuildError::Interrupted => Failure::new(Exit::Busy, &error),
+        BuildError::Prepare(_) => Failure::caused(Exit::Untrusted, "the build could not begin", &error),
         BuildError::Vendor(_) => Failure::caused(Exit::Input, "the build could not begin", &error),
     }
 }

@@ -6,6 +6,7 @@ mod compare;
 mod env;
 mod export;
 mod fail;
+mod init;
 mod lock;
 mod pack;
 mod platform;
@@ -30,6 +31,8 @@ struct Program {
 
 #[derive(Subcommand, Debug)]
 enum Verb {
+    /// Write a first countersign.toml for a project, by looking at it
+    Init(init::Args),
     /// Resolve the recipe: digest the environment, fetch inputs, write countersign.lock
     Lock(lock::Args),
     /// Build what is locked, without a network, into an artifact and what a release needs
@@ -55,6 +58,7 @@ enum Verb {
 
 const EXAMPLES: &str = "\
 Examples:
+  countersign-builder init .                       write a first countersign.toml
   countersign-builder lock .                       resolve countersign.toml
   countersign-builder build . -o built             build what is locked
   countersign-builder check .                      do the bytes depend on this machine?
@@ -73,6 +77,7 @@ fn main() -> ExitCode {
         |program| {
             let out = Out::new(program.output);
             match program.verb {
+                Verb::Init(args) => args.run(out),
                 Verb::Lock(args) => args.run(out),
                 Verb::Build(args) => args.run(out),
                 Verb::Rebuild(args) => args.run(out),

@@ -1,60 +1,12 @@
-//! Sources become one canonical tar, which is an input like the others: what is built is what was digested.
+//! The recipe's own directory as a source: what git tracks there, and else all that it holds.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use countersign_metadata::release::Blob;
-
+use super::{SourceError, SourceTar, pack_source};
 use crate::Inside;
-use crate::inputs::{InputError, Inputs};
-use crate::pack::{self, Cap, PackError, Plan, Strip, UnpackError};
-
-/// A canonical source tar in the store of inputs.
-#[derive(Clone, Debug)]
-pub struct SourceTar {
-    /// The file.
-    pub path: PathBuf,
-    /// Its digest and length.
-    pub blob: Blob,
-}
-
-/// Why there is no source.
-#[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    /// A file cannot be part of a canonical archive.
-    #[error("the source cannot be packed")]
-    Pack(#[from] PackError),
-    /// An archive of the source is refused.
-    #[error("the source archive {name} cannot be unpacked")]
-    Unpack {
-        /// The archive.
-        name: String,
-        /// Why.
-        #[source]
-        source: UnpackError,
-    },
-    /// git does not say which files are tracked.
-    #[error("git does not list the files of {dir}: {what}")]
-    Git {
-        /// The directory.
-        dir: PathBuf,
-        /// What git said.
-        what: String,
-    },
-    /// The store of inputs fails.
-    #[error(transparent)]
-    Input(#[from] InputError),
-    /// A directory cannot be read or made.
-    #[error("cannot lay the source out: {path}")]
-    Io {
-        /// What.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-}
+use crate::inputs::Inputs;
+use crate::pack::{PackError, Plan};
 
 /// The recipe's own directory: the files that git tracks in it, or, where git tracks none, every file and link. Recipe
 /// and lock are not part of it (they are inputs of their own), nor is `.git`, nor the directory `except`.
@@ -69,40 +21,17 @@ pub fn of_directory(
 ) -> Result<SourceTar, SourceError> {
     let plan = match git_tracked(dir)? {
         Some(paths) => {
-            let members = paths.into_iter().map(|path| {
+            let mut members = Vec::new();
+            for path in paths {
                 let at = path.below(dir);
-                (path, at)
-            });
+                check_tracked(dir, &path)?;
+                members.push((path, at));
+            }
             Plan::new(members)?
         }
         None => every_file(dir, except)?,
     };
     pack_source(&plan, epoch, inputs)
-}
-
-/// Archives, unpacked in order into one tree, the first path segment stripped.
-///
-/// # Errors
-/// An archive is refused, or two hold the same path.
-pub fn of_archives(
-    archives: &[(String, PathBuf)],
-    epoch: u64,
-    inputs: &Inputs,
-) -> Result<SourceTar, SourceError> {
-    let failed = |source| SourceError::Io { path: PathBuf::from("a scratch directory"), source };
-    let dir = tempfile::Builder::new().prefix("countersign-").tempdir().map_err(failed)?;
-    for (name, path) in archives {
-        let refused = |source| SourceError::Unpack { name: name.clone(), source };
-        let archive = pack::open(path).map_err(refused)?;
-        pack::unpack(archive, dir.path(), Cap::default(), Strip::First).map_err(refused)?;
-    }
-    pack_source(&Plan::of_directory(dir.path())?, epoch, inputs)
-}
-
-fn pack_source(plan: &Plan, epoch: u64, inputs: &Inputs) -> Result<SourceTar, SourceError> {
-    let (path, blob) =
-        inputs.add_written(|sink| pack::write_tar(plan, epoch, sink).map_err(SourceError::from))?;
-    Ok(SourceTar { path, blob })
 }
 
 fn is_own(path: &str) -> bool {
@@ -151,6 +80,24 @@ fn git_tracked(dir: &Path) -> Result<Option<Vec<Inside>>, SourceError> {
     Ok((!paths.is_empty()).then_some(paths))
 }
 
+/// An index is a list of names that anybody may have written: below a link in the work tree they would name files from
+/// elsewhere, and in a directory's place all that it holds.
+fn check_tracked(dir: &Path, path: &Inside) -> Result<(), SourceError> {
+    let refused = |what: &str| PackError::Refused { path: path.to_string(), what: what.to_owned() };
+    for parent in path.parents() {
+        let meta = dir.join(parent).symlink_metadata();
+        if meta.is_ok_and(|meta| meta.is_symlink()) {
+            return Err(refused(&format!("git tracks it below {parent}, which is a link")).into());
+        }
+    }
+    match path.below(dir).symlink_metadata() {
+        Ok(meta) if meta.is_dir() => {
+            Err(refused("git tracks a file of that name, which is a directory").into())
+        }
+        _ => Ok(()),
+    }
+}
+
 fn every_file(dir: &Path, except: Option<&Path>) -> Result<Plan, SourceError> {
     let failed = |source| SourceError::Io { path: dir.to_owned(), source };
     let except = except.and_then(|path| path.canonicalize().ok());
@@ -170,33 +117,10 @@ fn every_file(dir: &Path, except: Option<&Path>) -> Result<Plan, SourceError> {
     Ok(Plan::new(members)?)
 }
 
-/// A source tar that is at hand already.
-///
-/// # Errors
-/// It is not.
-pub fn stored(blob: &Blob, inputs: &Inputs) -> Result<SourceTar, SourceError> {
-    let input = countersign_metadata::release::Input { name: "source".to_owned(), blob: *blob };
-    Ok(SourceTar { path: inputs.get(&input)?, blob: *blob })
-}
-
-/// The file names in a source tar; for tests and for people.
-///
-/// # Errors
-/// It cannot be read.
-pub fn names(tar: &SourceTar) -> Result<Vec<String>, UnpackError> {
-    let mut names = Vec::new();
-    let failed = |source| UnpackError::Io { path: tar.path.clone(), source };
-    let file = File::open(&tar.path).map_err(failed)?;
-    pack::each(file, Cap::default(), Strip::Nothing, &mut |member, _| {
-        names.push(member.path.to_string());
-        Ok(())
-    })?;
-    Ok(names)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::names;
 
     fn git(dir: &Path, arguments: &[&str]) {
         let status =
@@ -224,6 +148,28 @@ mod tests {
         git(dir.path(), &["add", "a.c", crate::recipe::FILE]);
         let tracked = of_directory(dir.path(), None, 0, &inputs).unwrap();
         assert_eq!(names(&tracked).unwrap(), ["a.c"]);
+    }
+
+    #[test]
+    fn a_tracked_name_below_a_link_brings_no_file_of_the_machine_in() {
+        let cache = tempfile::tempdir().unwrap();
+        let inputs = Inputs::open(cache.path(), Vec::new()).unwrap();
+        let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::write(elsewhere.path().join("secret"), "s").unwrap();
+        std::fs::create_dir(dir.path().join("a")).unwrap();
+        std::fs::write(dir.path().join("a/secret"), "tracked").unwrap();
+        git(dir.path(), &["init", "-q"]);
+        git(dir.path(), &["add", "a/secret"]);
+        std::fs::remove_dir_all(dir.path().join("a")).unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), dir.path().join("a")).unwrap();
+        let error = of_directory(dir.path(), None, 0, &inputs).unwrap_err();
+        let text = std::error::Error::source(&error).unwrap().to_string();
+        assert!(text.contains("a/secret") && text.contains("which is a link"), "{text}");
+
+        std::fs::remove_file(dir.path().join("a")).unwrap();
+        std::fs::create_dir_all(dir.path().join("a/secret")).unwrap();
+        std::fs::write(dir.path().join("a/secret/untracked"), "u").unwrap();
+        assert!(of_directory(dir.path(), None, 0, &inputs).is_err());
     }
 
     #[test]
