@@ -18,6 +18,8 @@ use crate::recipe::{self, Recipe, RecipeError};
 
 /// Where the steps of a first recipe leave what they install.
 const OUT: &str = "countersign-out";
+/// Archives of npm and pip keep the modes that files have, which a umask has a say in.
+const MODES: &str = "chmod -R u=rwX,go=rX .";
 /// Longest project file that is looked at, in bytes.
 const MAX_FILE: u64 = 4 << 20;
 

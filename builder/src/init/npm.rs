@@ -6,7 +6,7 @@ use std::process::Command;
 use countersign_metadata::Version;
 use serde_json::Value;
 
-use super::{Found, InitError, Kind, OUT, read};
+use super::{Found, InitError, Kind, MODES, OUT, read};
 
 /// Where npm itself is laid.
 const ARCHIVE: &str = "countersign-npm.tgz";
@@ -60,7 +60,7 @@ pub(super) fn look(dir: &Path) -> Result<Found, InitError> {
     if package["scripts"]["build"].is_string() {
         found.step(run("npm run build"));
     }
-    found.step(format!("mkdir -p {OUT}"));
+    found.step(format!("{MODES}; mkdir -p {OUT}"));
     found.step(run(&format!("npm pack --ignore-scripts --pack-destination {OUT}")));
     // As npm names it.
     let name = name.unwrap_or("package").trim_start_matches('@').replace('/', "-");
@@ -70,5 +70,5 @@ pub(super) fn look(dir: &Path) -> Result<Found, InitError> {
 }
 
 fn run(command: &str) -> String {
-    format!("PATH=\"$HOME/npm:$PATH\" {command}")
+    format!("umask 0022; PATH=\"$HOME/npm:$PATH\" {command}")
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use toml::Value;
 
-use super::{Found, InitError, Kind, OUT, read, read_toml};
+use super::{Found, InitError, Kind, MODES, OUT, read, read_toml};
 
 pub(super) fn look(dir: &Path) -> Result<Found, InitError> {
     let mut found = Found::new(Kind::Python, dir);
@@ -58,7 +58,7 @@ pub(super) fn look(dir: &Path) -> Result<Found, InitError> {
             ),
         }
     }
-    found.step(format!("python3 -m pip wheel --no-deps --no-build-isolation --wheel-dir {OUT} ."));
+    found.step(format!("{MODES}; umask 0022; python3 -m pip wheel --no-deps --no-build-isolation --wheel-dir {OUT} ."));
     found.output("wheels", OUT);
     Ok(found)
 }

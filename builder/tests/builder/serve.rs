@@ -98,6 +98,12 @@ impl Server {
         let page = json!({ "meta": { "api-version": "1.0" }, "name": name, "files": [
             { "filename": file, "url": format!("../../files/{file}"), "hashes": { "sha256": sha256 } },
         ] });
+        // Sources as a page of links, wheels as JSON: both are spoken.
+        if !file.ends_with(".whl") {
+            let link = format!("<a href=\"../../files/{file}#sha256={sha256}\">{file}</a><br/>");
+            self.put(&format!("/simple/{name}/"), format!("<!DOCTYPE html>\n{link}\n"));
+            return sha256;
+        }
         self.put(&format!("/simple/{name}/"), page.to_string());
         sha256
     }

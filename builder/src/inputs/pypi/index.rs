@@ -1,4 +1,4 @@
-//! A package index of pip's configuration, asked by PEP 691 (the simple repository as JSON).
+//! A package index of pip's configuration: the simple repository, as JSON (PEP 691) or as a page of links (PEP 503).
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -15,7 +15,7 @@ use crate::inputs::{InputError, Inputs};
 
 /// Longest list of a package's files, in bytes.
 const MAX_PAGE: u64 = 64 << 20;
-const ACCEPT: &str = "application/vnd.pypi.simple.v1+json";
+const ACCEPT: &str = "application/vnd.pypi.simple.v1+json, text/html;q=0.1";
 /// Prints the address of the index that pip would take: what is configured, and else its own.
 const ASK: &str = "\
 from pip._internal.configuration import Configuration
@@ -96,11 +96,19 @@ impl Index {
             stream.take(MAX_PAGE).read_to_end(&mut bytes).map_err(|e| failed(e.to_string()))?;
             bytes
         };
-        let page: Page = serde_json::from_slice(&bytes)
-            .map_err(|e| failed(format!("its index does not answer as PEP 691 says: {e}")))?;
-        let files = page.files.into_iter().filter_map(|listed| {
+        let listed = match serde_json::from_slice::<Page>(&bytes) {
+            Ok(page) => page.files,
+            Err(_) if bytes.trim_ascii_start().starts_with(b"<") => {
+                linked(&String::from_utf8_lossy(&bytes))
+            }
+            Err(e) => {
+                return Err(failed(format!("its index answers neither by PEP 691 nor 503: {e}")));
+            }
+        };
+        let files = listed.into_iter().filter_map(|listed| {
             let sha256 = listed.hashes.get("sha256")?.parse().ok()?;
-            let url = page_url.join(&listed.url).ok()?;
+            let mut url = page_url.join(&listed.url).ok()?;
+            url.set_fragment(None);
             is_file_name(&listed.filename).then(|| File {
                 name: listed.filename,
                 url: url.to_string(),
@@ -111,6 +119,24 @@ impl Index {
     }
 }
 
+/// The links of a page, as PEP 503 writes them: `<a href="URL#sha256=DIGEST" …>FILE</a>`.
+fn linked(page: &str) -> Vec<Listed> {
+    let mut files = Vec::new();
+    for link in page.split("<a ").skip(1) {
+        let Some((attributes, rest)) = link.split_once('>') else { continue };
+        let filename = rest.split('<').next().unwrap_or_default().trim().to_owned();
+        let Some(href) = attributes.split("href=\"").nth(1).and_then(|h| h.split('"').next())
+        else {
+            continue;
+        };
+        let href = href.replace("&amp;", "&");
+        let Some((url, digest)) = href.split_once("#sha256=") else { continue };
+        let hashes = BTreeMap::from([("sha256".to_owned(), digest.to_owned())]);
+        files.push(Listed { filename, url: url.to_owned(), hashes });
+    }
+    files
+}
+
 impl File {
     /// Whether it is a version's source archive.
     pub(super) fn is_source_of(&self, id: &PypiId) -> bool {
@@ -119,5 +145,23 @@ impl File {
             return false;
         };
         normalised(name) == id.name && version == id.version
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_of_links_is_read_as_far_as_it_has_digests() {
+        let digest = "a".repeat(64);
+        let page = format!(
+            "<html><a data-x=\"&gt;=3\" href=\"../f/a-1.whl?x=1&amp;y=2#sha256={digest}\">a-1.whl</a><br/>\n\
+             <a href=\"b-1.tar.gz#md5=00\">b-1.tar.gz</a><a name=\"c\">c</a><a href=\"open"
+        );
+        let files = linked(&page);
+        assert_eq!(files.len(), 1);
+        assert_eq!((&*files[0].filename, &*files[0].url), ("a-1.whl", "../f/a-1.whl?x=1&y=2"));
+        assert_eq!(files[0].hashes["sha256"], digest);
     }
 }
