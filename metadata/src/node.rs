@@ -43,6 +43,9 @@ pub use area::{AreaSpec, BadStatePath, StatePath};
 mod check;
 
 pub use check::{Check, CommandNumber, HttpNumber, Number, check_all};
+mod shadow;
+
+pub use shadow::{HttpRequest, RawRequest, Same, Scripted, ShadowSpec, compiled};
 
 /// How a product runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +94,9 @@ pub struct NodeSpec {
     /// What a new version is asked all through its probation, beside `health`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub checks: BTreeMap<String, Check>,
+    /// What it says about its own run in the shadow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowSpec>,
 }
 
 /// How a node says that it is ready.
@@ -209,6 +215,9 @@ impl NodeSpec {
             (_, None) => {}
         }
         check_all(&self.checks, |socket| self.listen.contains_key(socket), inside)?;
+        if let Some(shadow) = &self.shadow {
+            shadow.check(|socket| self.listen.contains_key(socket))?;
+        }
         self.check_sharing()
     }
 

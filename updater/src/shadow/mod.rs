@@ -6,9 +6,13 @@
 
 mod judge;
 mod migration;
+#[cfg_attr(not(test), expect(dead_code, reason = "what feeds the comparator comes next"))]
+mod normal;
 mod open;
 pub mod page;
 mod probe;
+#[expect(dead_code, reason = "what feeds the comparator comes next")]
+mod replies;
 mod report;
 mod room;
 mod saved;
@@ -31,6 +35,7 @@ pub use countersign_sandbox::{Lowerable, NotLowerable};
 pub use judge::{Reason, exit_text};
 pub use open::{Opening, open};
 pub use probe::{Answer, ProbeError, health as probe_health};
+pub use replies::{Answers, Difference};
 pub(crate) use report::is_other;
 pub use report::{AttemptSeen, Ending, HealthSeen, MigrationRun, Report, Verdict};
 pub use saved::{Saved, all as reports, saved};
