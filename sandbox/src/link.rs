@@ -56,6 +56,11 @@ impl Link {
         Ok(link)
     }
 
+    /// The keeper's process id.
+    pub(crate) fn keeper(&self) -> u32 {
+        self.keeper.id()
+    }
+
     pub(crate) fn say(&self, request: &Request) -> Result<(), Error> {
         // A sandbox that has just ended takes no more requests, but its report still waits to be read.
         if self.report.is_none() {

@@ -17,6 +17,7 @@ use crate::attempt::Attempt;
 use crate::error::Error;
 use crate::link::Link;
 use crate::lower::Lowerable;
+use crate::sample::{Known, Sample};
 use crate::spec::Sandbox;
 use crate::wire::{self, Errand, Event, Request};
 
@@ -30,6 +31,8 @@ static FIRST: AtomicBool = AtomicBool::new(true);
 #[derive(Debug)]
 pub struct Running {
     link: Mutex<Link>,
+    keeper: u32,
+    known: Mutex<Known>,
 }
 
 /// What [`Running::wait_ready`] saw first.
@@ -103,7 +106,8 @@ impl Running {
         let mut link = Link::open(&Errand::Run(Box::new(plan)), log.as_ref().map(AsFd::as_fd))?;
         // A quick payload may be ready before the news of its start has come.
         while !matches!(link.next(None)?, Some(Event::Started)) {}
-        Ok(Self { link: Mutex::new(link) })
+        let keeper = link.keeper();
+        Ok(Self { link: Mutex::new(link), keeper, known: Mutex::default() })
     }
 
     /// Waits until the payload says that it is ready, ends, or `deadline` passes.
@@ -162,6 +166,11 @@ impl Running {
         let socket = socket.ok_or(Error::Lost)?;
         join(&socket, &address).map_err(failed)?;
         Ok(TcpStream::from(socket))
+    }
+
+    /// What the payload's processes hold at this moment. It reads all of `/proc`: a few times in a second is often.
+    pub fn sample(&self) -> Sample {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).look(self.keeper)
     }
 
     /// What the payload has tried to reach so far. Empty when the sandbox was lost; [`Running::wait`] tells.

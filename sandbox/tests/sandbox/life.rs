@@ -26,6 +26,7 @@ pub(crate) const ALL: &[Test] = &[
     ("no_control_group_and_no_process_is_left", leftovers),
     ("capabilities_are_listed_by_name", listed),
     ("usage_is_measured", usage),
+    ("what_its_processes_hold_is_read_while_they_run", sampled),
 ];
 
 /// Whether this machine has a capability.
@@ -187,4 +188,32 @@ fn usage() {
     assert!(ended.usage.max_rss > 64 << 20, "{:?}", ended.usage);
     assert!(ended.usage.cpu > Duration::ZERO && ended.usage.wall > Duration::ZERO);
     assert_eq!(printed(sandbox(["eat", "1"])), "ate 1\n");
+}
+
+fn sampled() {
+    let dir = tempfile::tempdir().unwrap();
+    let scratch = Mount::Writable { from: dir.path().to_owned(), to: "/scratch".into() };
+    let mut running =
+        sandbox(["hold", "/scratch/file", "48"]).mount(scratch).notify().spawn().unwrap();
+    assert_eq!(running.wait_ready(Instant::now() + PATIENCE).unwrap(), Readiness::Ready);
+    let sample = running.sample();
+    assert_eq!(sample.processes, 2, "itself and a child: {sample:?}");
+    assert!(sample.threads >= 2 + 8, "{sample:?}");
+    assert!(sample.resident > 48 << 20 && sample.resident < 400 << 20, "{sample:?}");
+    assert!(sample.descriptors.is_some_and(|open| (20..100).contains(&open)), "{sample:?}");
+    assert!(sample.cpu >= Duration::from_millis(200), "{sample:?}");
+    // A disk that is memory is not written to.
+    assert!(
+        sample.written.is_some_and(|written| written >= 8 << 20) || on_memory(dir.path()),
+        "{sample:?}"
+    );
+    running.terminate(Duration::ZERO).unwrap();
+    let after = running.sample();
+    assert_eq!((after.processes, after.resident), (0, 0));
+    assert!(after.cpu >= sample.cpu && after.written >= sample.written, "{after:?}");
+}
+
+fn on_memory(path: &std::path::Path) -> bool {
+    let kind = nix::sys::statfs::statfs(path).unwrap().filesystem_type();
+    kind == nix::sys::statfs::TMPFS_MAGIC
 }

@@ -34,6 +34,7 @@ pub(crate) fn run(verb: &str, words: &[String]) -> ExitCode {
         "sizes" => sizes(),
         "start-bytes" => start_bytes(),
         "forks" => forks(),
+        "hold" => hold(word(0), word(1).parse().unwrap()),
         "eat" => eat(word(0).parse().unwrap()),
         "inotify" => attacks::inotify(),
         "fill" => fill(word(0), word(1).parse().unwrap()),
@@ -86,6 +87,30 @@ impl Shown for String {
     fn text(&self) -> String {
         self.trim_end().to_owned()
     }
+}
+
+/// Holds 20 descriptors, 8 threads and so many MiB, has a child, has written 8 MiB to a file and
+/// worked for 200 ms; then says that it is ready.
+fn hold(path: &str, mib: usize) {
+    let mut file = File::create(path).unwrap();
+    file.write_all(&vec![1; 8 << 20]).unwrap();
+    file.sync_all().unwrap();
+    let held: Vec<File> = (0..20).map(|_| file.try_clone().unwrap()).collect();
+    let memory = vec![1_u8; mib << 20];
+    let threads: Vec<_> = (0..8).map(|_| std::thread::spawn(hang)).collect();
+    daemon("held");
+    let used = || {
+        let used =
+            nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF).unwrap();
+        nix::sys::time::TimeValLike::num_milliseconds(&used.user_time())
+            + nix::sys::time::TimeValLike::num_milliseconds(&used.system_time())
+    };
+    while used() < 250 {
+        std::hint::black_box(&memory);
+    }
+    ready();
+    let _held = std::hint::black_box((held, memory, threads));
+    hang();
 }
 
 fn list(path: &str) {
