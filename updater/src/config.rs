@@ -42,6 +42,10 @@
 //! state = "overlay"            # above a snapshot; "copy" where a node stumbles over what overlays do otherwise
 //! lower = []                   # what a shadow may go without: "memory limit", "landlock", "programs"
 //! first-bytes = "0B"           # kept of what is to be sent first, to each destination; connections are taken for that
+//! compare = true               # the version that runs is run beside it, with the same limits, on the same state
+//!
+//! [shadow.limits]              # how much more than that one it may take; all of them in `config/limits.rs`
+//! memory = "1.5x+16MiB"        # refused above 1.5 times the old version's plus 16 MiB; or "off"
 //!
 //! [swap]
 //! snapshots = 3                # how many are kept
@@ -80,6 +84,7 @@
 
 pub mod backup;
 mod layers;
+pub mod limits;
 mod pin;
 mod settings;
 mod units;
@@ -98,6 +103,7 @@ use countersign_sandbox::Lowerable;
 use serde::{Deserialize, Serialize};
 
 pub use backup::Backup;
+pub use limits::{Limit, Limits};
 pub use pin::{BadPin, Pin};
 pub use settings::{Place, Setting, settings};
 pub use units::{BadUnit, Window, duration, duration_text, rate, size};
@@ -289,6 +295,10 @@ pub struct Shadow {
     pub state: ShadowState,
     /// Protections that it may go without, each by its name.
     pub lower: Vec<Lowerable>,
+    /// Whether the version that runs is run beside it.
+    pub compare: bool,
+    /// How much more than that one it may take.
+    pub limits: Limits,
 }
 
 /// What a shadow writes to. The snapshot of the live state stays as it is either way.

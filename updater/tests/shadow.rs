@@ -16,7 +16,7 @@ use countersign_updater::fetch::fetch;
 use countersign_updater::generation::{Generation, Launch};
 use countersign_updater::policy::{self, Facts};
 use countersign_updater::shadow::{
-    self, AttemptSeen, Opening, Reason, Report, ShadowReport, Verdict,
+    self, AttemptSeen, Beside, Opening, Reason, Report, ShadowReport, Stands, Verdict, What,
 };
 use countersign_updater::stage::{StagedVersion, stage};
 use countersign_updater::{Config, Home, doctor};
@@ -28,7 +28,7 @@ use fixture::{PRODUCT, Repository};
 
 fn main() -> ExitCode {
     countersign_sandbox::init_if_asked();
-    let tests: [(&str, fn()); 16] = [
+    let tests: [(&str, fn()); 21] = [
         ("a_quiet_node_is_cleared_and_the_clearance_can_be_recalled", quiet),
         ("health_and_version_are_asked_over_the_nodes_own_socket", healthy),
         ("an_answer_that_names_another_version_refuses", other_version),
@@ -44,6 +44,11 @@ fn main() -> ExitCode {
         ("an_identity_is_made_up_where_the_secrets_are_left_out", identity),
         ("the_live_state_is_reached_by_no_link_file_or_socket_of_its_copy", live),
         ("where_an_overlay_is_not_wanted_the_release_runs_on_a_second_copy", copied),
+        ("a_release_that_does_what_the_old_one_does_is_cleared_beside_it", clean_beside),
+        ("answers_that_are_sometimes_wrong_refuse_beside_the_old_version", wrong_beside),
+        ("a_crash_at_the_end_refuses_where_the_old_version_ends_well", ends_worse),
+        ("without_an_old_version_the_script_alone_is_kept_to", script_alone),
+        ("an_old_version_that_cannot_run_here_is_told_and_refuses_nothing", unfit_beside),
         ("a_version_that_cannot_open_a_copy_is_told_with_its_last_words", opens),
     ];
     let trials = tests.map(|(name, test)| {
@@ -408,4 +413,90 @@ fn does_not_stop() {
     let script = "#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 1; done\n";
     let report = bench(script, json!({ "stop-grace": 1 })).run(None);
     assert_eq!(reasons(report.report()), [Reason::DoesNotStop { grace_ms: 1000 }]);
+}
+
+/// What is asked again and again, and a window in which that comes to something on a busy machine too.
+fn scripted(expect: u16) -> Value {
+    let mut node = with_health();
+    let request = json!({ "listen": "http", "path": "/value", "expect": expect });
+    node["shadow"] = json!({ "requests": [request], "rate": 200 });
+    node
+}
+
+fn long(script: &str, node: Value) -> Bench {
+    let mut bench = bench(script, node);
+    bench.config.shadow.window = std::time::Duration::from_secs(4);
+    bench
+}
+
+/// A generation whose program is another one.
+fn old_with(bench: &Bench, script: &str) -> Generation {
+    use std::os::unix::fs::PermissionsExt;
+    let binary = countersign_metadata::Sha256::of(script.as_bytes());
+    let old = Generation { binary, ..bench.old() };
+    let bin = old.tree(&bench.home).join("bin");
+    fs::create_dir_all(&bin).unwrap();
+    fs::write(bin.join("node"), script).unwrap();
+    fs::set_permissions(bin.join("node"), fs::Permissions::from_mode(0o755)).unwrap();
+    old
+}
+
+fn clean_beside() {
+    let bench = long(&server("2.0.0", ""), scripted(200));
+    // It prints what the script of the release asks for, and notes errors as often as any does.
+    let report =
+        bench.run(Some(&old_with(&bench, &server("2.0.0", "print STDERR \"error: none\\n\";"))));
+    let seen = report.report();
+    assert_eq!(seen.verdict, Verdict::Cleared, "{seen:#?}");
+    let measures = seen.measures.as_ref().unwrap();
+    assert!(measures.is_beside(), "{measures:#?}");
+    let answers = measures.answers.as_ref().unwrap();
+    assert!(answers.asked > 10 && answers.same == answers.asked, "{answers:#?}");
+    let kept = measures.script.as_ref().unwrap();
+    assert_eq!((kept.unexpected, kept.old_asked), (0, 2 * answers.asked));
+    let figure = |what| measures.figures.iter().find(|figure| figure.what == what).unwrap();
+    assert!(figure(What::Memory).new > 1 << 20 && figure(What::Memory).old.is_some());
+    assert_eq!((figure(What::Threads).new, figure(What::Errors).old), (1, Some(1)));
+    assert!(measures.figures.iter().all(|figure| figure.verdict == Stands::Within));
+    assert!(measures.calls.as_ref().unwrap().dangerous.is_empty());
+    assert!(measures.new_series.after_ms.len() >= 4);
+}
+
+fn wrong_beside() {
+    let wrong = server("2.0.0", "my $n = 0;")
+        .replace("    my $body =", "    $n++;\n    my $body = $n % 10 == 0 ? 'wrong' :");
+    let bench = long(&wrong, scripted(200));
+    let report = bench.run(Some(&old_with(&bench, &server("2.0.0", ""))));
+    let other =
+        |reason: &Reason| matches!(reason, Reason::OtherAnswers { answers } if answers.noise == 0);
+    assert!(reasons(report.report()).iter().any(other), "{:#?}", report.report());
+    assert!(report.clear().is_err());
+}
+
+fn script_alone() {
+    let report = bench(&server("2.0.0", ""), scripted(404)).run(None);
+    let [Reason::UnexpectedAnswers { script }] = reasons(report.report()) else {
+        panic!("{report:#?}")
+    };
+    assert_eq!((script.unexpected, script.unanswered, script.old_asked), (script.asked, 0, 0));
+    let measures = report.report().measures.as_ref().unwrap();
+    assert_eq!(measures.beside, Beside::Nothing("nothing ran here before".to_owned()));
+    assert_eq!((measures.answers.as_ref(), measures.calls.as_ref()), (None, None));
+}
+
+fn unfit_beside() {
+    let bench = bench(&server("2.0.0", ""), scripted(200));
+    let report = bench.run(Some(&old_with(&bench, "#!/bin/sh\nexit 9\n")));
+    let seen = report.report();
+    assert_eq!(seen.verdict, Verdict::Cleared, "{seen:#?}");
+    let Beside::Nothing(why) = &seen.measures.as_ref().unwrap().beside else { panic!("{seen:#?}") };
+    assert!(why.contains("exit code 9"), "{why}");
+}
+
+fn ends_worse() {
+    let ending = |how: &str| server("2.0.0", &format!("$SIG{{TERM}} = sub {{ {how} }};"));
+    let bench = bench(&ending("kill 'ABRT', $$; sleep 9"), with_health());
+    let report = bench.run(Some(&old_with(&bench, &ending("exit 0"))));
+    let wanted = Reason::EndsWorse { exit: Exit::Signal(6), old: Exit::Code(0) };
+    assert_eq!(reasons(report.report()), [wanted]);
 }

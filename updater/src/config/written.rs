@@ -18,6 +18,7 @@ use toml::de::{DeTable, Deserializer};
 
 use super::backup::WrittenBackup;
 use super::layers::Layers;
+use super::limits::WrittenLimits;
 use super::{
     Config, ConfigError, Fetch, Mode, Open, Policy, Probation, Rebuilt, Shadow, ShadowState, Swap,
     Updater, units,
@@ -118,6 +119,8 @@ struct WrittenShadow {
     state: Option<Spanned<String>>,
     lower: Vec<Spanned<String>>,
     first_bytes: Option<Spanned<String>>,
+    compare: Option<Spanned<bool>>,
+    limits: WrittenLimits,
 }
 
 #[derive(Default, Deserialize, Serialize)]
@@ -165,6 +168,8 @@ pub(super) struct Merged {
     shadow_state: Spanned<String>,
     shadow_lower: Vec<Spanned<String>>,
     shadow_first_bytes: Spanned<String>,
+    shadow_compare: Spanned<bool>,
+    shadow_limits: WrittenLimits,
     swap_snapshots: Spanned<u32>,
     swap_snapshot_age: Spanned<String>,
     swap_open: Spanned<String>,
@@ -275,6 +280,8 @@ impl Written {
             shadow_state: or(self.shadow.state, "overlay"),
             shadow_lower: self.shadow.lower,
             shadow_first_bytes: or(self.shadow.first_bytes, "0B"),
+            shadow_compare: or(self.shadow.compare, true),
+            shadow_limits: self.shadow.limits.merge(),
             swap_snapshots: or(self.swap.snapshots, 3u32),
             swap_snapshot_age: or(self.swap.snapshot_age, "90d"),
             swap_open: or(self.swap.open, "migrating"),
@@ -338,6 +345,8 @@ impl Merged {
                     &self.shadow_first_bytes,
                     first_bytes,
                 )?,
+                compare: *self.shadow_compare.get_ref(),
+                limits: self.shadow_limits.validate(source)?,
             },
             swap: Swap {
                 snapshots: source.one_or_more("swap.snapshots", &self.swap_snapshots)?,

@@ -7,8 +7,11 @@ use countersign_metadata::{Area, Release};
 use countersign_sandbox::{Attempt, Exit, Lowerable, Protocol};
 use serde::{Deserialize, Serialize};
 
+use super::measures::{Figure, Measures};
 use super::migration::Rehearsal;
+use super::replies::Answers;
 use super::report::{self, AttemptSeen, Ending, HealthSeen, Report, Verdict};
+use super::script::Kept;
 use super::watch::Seen;
 use crate::Config;
 
@@ -32,6 +35,11 @@ pub enum Reason {
     PhonesHome { attempt: AttemptSeen },
     UnaccountedTraffic { packets: u64 },
     DoesNotStop { grace_ms: u64 },
+    TakesMore { figure: Figure },
+    OtherAnswers { answers: Answers },
+    UnexpectedAnswers { script: Kept },
+    DangerousCalls { calls: BTreeSet<String> },
+    EndsWorse { exit: Exit, old: Exit },
 }
 
 impl fmt::Display for Reason {
@@ -67,6 +75,29 @@ impl fmt::Display for Reason {
             Self::DoesNotStop { grace_ms } => {
                 write!(f, "it did not stop within {grace_ms} ms of being asked to")
             }
+            Self::TakesMore { figure: Figure { what, new, old, limit, .. } } => {
+                let text = |figure: Option<u64>| what.text(figure.unwrap_or(0));
+                let (name, new) = (what.name(), what.text(*new));
+                let (old, limit) = (text(*old), text(*limit));
+                write!(
+                    f,
+                    "its {name}: {new} beside {old} of the old version, above the limit of {limit}"
+                )
+            }
+            Self::OtherAnswers { answers } => answers.fmt(f),
+            Self::UnexpectedAnswers { script } => script.fmt(f),
+            Self::EndsWorse { exit, old } => {
+                let (exit, old) = (exit_text(*exit), exit_text(*old));
+                write!(f, "asked to end, it ended with {exit}, and the old version with {old}")
+            }
+            Self::DangerousCalls { calls } => {
+                let names: Vec<_> = calls.iter().map(String::as_str).collect();
+                write!(
+                    f,
+                    "it makes system calls that no node needs and the old version never made: {}",
+                    names.join(", ")
+                )
+            }
         }
     }
 }
@@ -86,6 +117,7 @@ pub(super) fn report(
     config: &Config,
     rehearsal: Rehearsal,
     seen: Option<Seen>,
+    measures: Option<Measures>,
     allowed: &BTreeSet<String>,
 ) -> Report {
     let Rehearsal { runs: migrations, identity, left_out } = rehearsal;
@@ -114,6 +146,9 @@ pub(super) fn report(
         attempts.extend(judged(&seen.attempts, allowed));
         unaccounted += seen.unaccounted;
     }
+    if let Some(measures) = &measures {
+        reasons.extend(measures.reasons(&config.shadow.limits));
+    }
     let unexpected = attempts.iter().filter(|attempt| !attempt.expected);
     reasons.extend(unexpected.map(|attempt| Reason::PhonesHome { attempt: attempt.clone() }));
     if unaccounted > 0 {
@@ -138,6 +173,7 @@ pub(super) fn report(
         telltales: report::telltales(),
         verdict: if reasons.is_empty() { Verdict::Cleared } else { Verdict::Refused { reasons } },
         output_end: String::new(),
+        measures,
     }
 }
 

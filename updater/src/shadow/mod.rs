@@ -4,24 +4,28 @@
 //! in the sandbox, where nothing real can be reached and every attempt to is counted. Any of the reasons in
 //! [`Reason`] refuses the release; only [`ShadowReport::clear`] gives [`Cleared`], and the swap demands it.
 
+mod beside;
+mod calls;
 mod judge;
+mod line;
+mod measures;
 mod migration;
-#[cfg_attr(not(test), expect(dead_code, reason = "what feeds the comparator comes next"))]
 mod normal;
 mod open;
 pub mod page;
 mod probe;
-#[expect(dead_code, reason = "what feeds the comparator comes next")]
 mod replies;
 mod report;
 mod room;
 mod saved;
+mod script;
+mod series;
 mod trial;
 mod view;
 mod watch;
 mod written;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -31,14 +35,18 @@ use countersign_metadata::Sha256;
 use countersign_metadata::node::Check;
 use regex_lite::Regex;
 
+pub use calls::Calls;
 pub use countersign_sandbox::{Lowerable, NotLowerable};
 pub use judge::{Reason, exit_text};
+pub use measures::{Beside, Figure, Measures, Stands, What};
 pub use open::{Opening, open};
 pub use probe::{Answer, ProbeError, health as probe_health};
 pub use replies::{Answers, Difference};
 pub(crate) use report::is_other;
 pub use report::{AttemptSeen, Ending, HealthSeen, MigrationRun, Report, Verdict};
 pub use saved::{Saved, all as reports, saved};
+pub use script::{Kept, Unexpected};
+pub use series::Series;
 pub use trial::{Bounds, Trial, trial};
 pub use written::{DeedSeen, NameWritten, WrittenSeen};
 
@@ -47,7 +55,9 @@ use crate::generation::{Generation, Launch};
 use crate::stage::StagedVersion;
 use crate::state::StateError;
 use crate::{Config, Home};
+use beside::Prepared;
 use room::Room;
+use script::Script;
 use view::StateView;
 
 /// Longest report, in bytes.
@@ -178,28 +188,67 @@ pub fn run(
     let new = crate::swap::described(config, staged, 0).ok_or(ShadowError::NotANode)?;
     let log = home.log().join(format!("shadow-{}.log", staged.identity().short()));
     durable::append_to(&log)?.set_len(0).on_disk("write", &log)?;
+    let prepared = beside::prepare(home, config, old, snapshot, &log);
     let view = StateView::above(home, config, snapshot, "new")?;
     let room = Room::new(staged.tree(), view, config, &log);
     let rehearsal = migration::run(home, config, &new, &room, old)?;
-    let seen = if rehearsal.failed() {
-        None
+    let tried = if rehearsal.failed() {
+        Tried { seen: None, measures: None, written: room.state.written()?, said: tail(&log)? }
     } else {
-        let plan = watch::Plan {
-            checks: checks_of(&new.launch, &config.probation.checks, config.shadow.window),
-            ..plan(config, &new.launch, config.shadow.window, &log)
-        };
-        Some(watch::watch(room.node(&new.launch)?, &plan)?)
+        try_it(config, staged, &new, (&room, &log), &prepared)?
     };
     let declared = release.node.iter().flat_map(|node| &node.connects_to);
     let allowed = declared.chain(&config.shadow.allow).cloned().collect();
-    let mut report = judge::report(release, config, rehearsal, seen, &allowed);
-    report.output_end = tail(&log)?;
-    report.written = room.state.written()?;
+    let Tried { seen, measures, written, said } = tried;
+    let mut report = judge::report(release, config, rehearsal, seen, measures, &allowed);
+    report.output_end = said;
+    report.written = written;
     let bytes = serde_json::to_vec_pretty(&report).map_err(io::Error::from);
     let path = home.report(staged.identity());
     let bytes = bytes.on_disk("write", &path)?;
     durable::write_private(&path, &bytes)?;
     Ok(ShadowReport { digest: Sha256::of(&bytes), report })
+}
+
+/// What came of starting it.
+struct Tried {
+    seen: Option<watch::Seen>,
+    measures: Option<Measures>,
+    written: Option<WrittenSeen>,
+    said: String,
+}
+
+/// Starts it, beside the old version where that can be had.
+fn try_it(
+    config: &Config,
+    staged: &StagedVersion,
+    new: &Generation,
+    (room, log): (&Room, &Path),
+    prepared: &Prepared<'_>,
+) -> Result<Tried, ShadowError> {
+    let launch = &new.launch;
+    let plan = watch::Plan {
+        checks: checks_of(launch, &config.probation.checks, config.shadow.window),
+        ..plan(config, launch, config.shadow.window, log)
+    };
+    // What a migration printed is not the node's own.
+    let printed = fs::metadata(log).on_disk("look at", log)?.len();
+    let node = staged.release().node.as_ref();
+    let spec = node.and_then(|node| node.shadow.clone()).unwrap_or_default();
+    let old = prepared.as_ref().ok();
+    let lane = old.map(|old| old.lane(config)).transpose()?;
+    let script = Script::new(&spec, launch, old.map(|old| &old.generation.launch));
+    let mut watched = watch::watch(room.node(launch)?, &plan, lane, script)?;
+    let limits = &config.shadow.limits;
+    let mut measures = beside::measured(limits, &spec, &mut watched, prepared, (log, printed))?;
+    // Before the census, which prints and writes there too.
+    let (written, said) = (room.state.written()?, tail(log)?);
+    let mut seen = watched.new;
+    let old = old.filter(|_| measures.is_beside() && !seen.early && seen.ready_after.is_some());
+    if let Some(old) = old {
+        measures.calls = beside::census(config, &spec, (launch, room), old, &mut seen)?;
+    }
+    Ok(Tried { seen: Some(seen), measures: Some(measures), written, said })
 }
 
 fn plan(config: &Config, launch: &Launch, window: Duration, log: &Path) -> watch::Plan {

@@ -46,7 +46,7 @@ pub fn open(
         return Ok(Opening::Refused { reason });
     }
     let plan = plan(config, &generation.launch, Duration::ZERO, &log);
-    let seen = watch::watch(room.node(&generation.launch)?, &plan)?;
+    let seen = watch::watch(room.node(&generation.launch)?, &plan, None, None)?.new;
     let trouble = seen.health.and_then(|health| health.trouble);
     let reason = match (seen.ready_after, trouble) {
         _ if seen.early => format!("it ended by itself, with {}", exit_text(seen.exit)),

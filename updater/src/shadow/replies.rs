@@ -14,6 +14,7 @@
 //! *Settled*: both answers of the new version are the same, both of the old one are, the two are not, and it was so again when all
 //! were asked again. Noise does not do that: one is enough.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,7 @@ const SHOWN: usize = 8;
 const TIMES: usize = 100_000;
 
 /// One request, and what the live node said if it was mirrored.
+#[expect(dead_code, reason = "live traffic brings them")]
 #[derive(Clone, Debug)]
 pub(crate) struct Exchange {
     /// As it was sent.
@@ -89,7 +91,7 @@ impl Reply {
     }
 
     /// What it was, to a person. Bodies may be anybody's: their length is all that is told of them.
-    fn told(&self) -> String {
+    pub(crate) fn told(&self) -> String {
         match (&self.failure, self.status) {
             (Some(failure), _) => failure.clone(),
             (None, Some(status)) => format!("status {status}, {} bytes", self.body.len()),
@@ -160,6 +162,7 @@ impl Comparator {
         Self { normaliser, ..Self::default() }
     }
 
+    #[cfg_attr(not(test), expect(dead_code, reason = "live traffic is compared by it"))]
     /// One request of live traffic. Without the live node's answer nobody can tell who is the odd one.
     pub(crate) fn add(
         &mut self,
@@ -195,17 +198,20 @@ impl Comparator {
         if self.normaliser.skips(request) {
             return self.count(Compared::Skipped, request, new[0], old[0]);
         }
+        let odd = if self.normaliser.same(new[0], old[0]) { new[1] } else { new[0] };
+        self.count(self.compare(new, old), request, odd, old[0])
+    }
+
+    /// Compares, and counts nothing.
+    pub(crate) fn compare(&self, new: [&Reply; 2], old: [&Reply; 2]) -> Compared {
         let same = |one, other| self.normaliser.same(one, other);
-        let across = same(new[0], old[0]);
-        let compared = match (same(old[0], old[1]), same(new[0], new[1])) {
-            (true, true) if across => Compared::Same,
+        match (same(old[0], old[1]), same(new[0], new[1])) {
+            (true, true) if same(new[0], old[0]) => Compared::Same,
             (true, true) => Compared::Steadily,
             (true, false) => Compared::Differs,
             (false, true) => Compared::Noise,
             (false, false) => Compared::Unsteady,
-        };
-        let odd = if across { new[1] } else { new[0] };
-        self.count(compared, request, odd, old[0])
+        }
     }
 
     /// A request that differed steadily was asked again, with this result.
@@ -213,6 +219,13 @@ impl Comparator {
         if again == Compared::Steadily {
             self.answers.settled += 1;
         }
+    }
+
+    /// A request that the new version answered as its release expects, and the old one did not: it is new.
+    pub(crate) fn declared(&mut self, new: [&Reply; 2], old: [&Reply; 2]) {
+        self.time(&new, &old);
+        self.answers.asked += 1;
+        self.answers.skipped += 1;
     }
 
     /// What was counted, and how long answers took.
@@ -288,6 +301,19 @@ pub struct Difference {
     pub new: String,
     /// What the old version said, without content.
     pub old: String,
+}
+
+impl fmt::Display for Answers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { asked, differ, settled, noise, .. } = self;
+        write!(f, "it answers {differ} of {asked} requests otherwise than the old version")?;
+        match settled {
+            0 => write!(f, ", which itself wavered at {noise}")?,
+            settled => write!(f, ", {settled} of them again when asked again")?,
+        }
+        let Some(Difference { request, new, old }) = self.examples.first() else { return Ok(()) };
+        write!(f, " ({request}: {new}; the old version: {old})")
+    }
 }
 
 impl Answers {

@@ -8,6 +8,7 @@ use countersign_sandbox::{Attempt, Exit, Lowerable, Process, Protocol, TELLTALES
 use serde::{Deserialize, Serialize};
 
 use super::judge::Reason;
+use super::measures::Measures;
 use super::written::WrittenSeen;
 
 /// The format that this code writes.
@@ -56,6 +57,9 @@ pub struct Report {
     pub verdict: Verdict,
     /// The end of what it printed.
     pub output_end: String,
+    /// What it takes, beside the old version; absent if it was never started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measures: Option<Measures>,
 }
 
 /// A migration of one area of the copied state.

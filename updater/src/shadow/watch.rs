@@ -1,5 +1,6 @@
 //! Starts a payload, waits until it is ready and healthy, watches it for its window, and stops it.
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -8,8 +9,11 @@ use countersign_metadata::node::Ready;
 use countersign_sandbox::{Attempt, Exit, Lowerable, Readiness, Running, Sandbox, Usage};
 use regex_lite::Regex;
 
+use super::judge::exit_text;
 use super::probe;
 use super::report::{HealthSeen, millis};
+use super::script::Script;
+use super::series::{Looks, Series};
 use crate::supervise::Log;
 
 /// How long one health probe may take.
@@ -59,54 +63,172 @@ pub(super) struct Seen {
     pub(super) unaccounted: u64,
     pub(super) usage: Usage,
     pub(super) lowered: Vec<Lowerable>,
+    /// What it held while it was watched.
+    pub(super) series: Series,
+    /// The system calls that it used, in a run that counts them.
+    pub(super) calls: BTreeSet<String>,
 }
 
-pub(super) fn watch(sandbox: Sandbox, plan: &Plan) -> Result<Seen, countersign_sandbox::Error> {
-    let started = Instant::now();
-    let mut running = sandbox.spawn()?;
-    let deadline = started + plan.ready_within;
-    let ready = wait_ready(&mut running, plan, deadline)?;
-    let waited = started.elapsed();
-    let mut health = None;
-    let mut failed_check = None;
+/// What was seen of the new version, and of the old one beside it.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pub(super) new: Seen,
+    /// Why there is none, if it was to be run.
+    pub(super) old: Option<Result<Seen, String>>,
+    pub(super) script: Option<Script>,
+}
+
+/// One version in a sandbox of its own.
+struct Lane<'a> {
+    plan: &'a Plan,
+    running: Running,
+    started: Instant,
+    ready_after: Option<Duration>,
+    waited: Duration,
+    health: Option<HealthSeen>,
+    failed_check: Option<(String, String)>,
+    series: Series,
+}
+
+/// Runs the new version, and the old one beside it if there is one: both are asked and looked at in turn, so that whatever
+/// else happens on the machine happens to both.
+pub(super) fn watch(
+    sandbox: Sandbox,
+    plan: &Plan,
+    beside: Option<(Sandbox, Plan)>,
+    mut script: Option<Script>,
+) -> Result<Watched, countersign_sandbox::Error> {
+    let (sandbox_of_old, plan_of_old) = beside.unzip();
+    let mut old = sandbox_of_old.zip(plan_of_old.as_ref()).map(|(sandbox, plan)| {
+        Lane::start(sandbox, plan).map_err(|error| crate::trust_store::chain(&error))?.fit()
+    });
+    let mut new = Lane::start(sandbox, plan)?;
     let mut watched = Duration::ZERO;
-    if ready {
+    if new.ready_after.is_some() {
         let from = Instant::now();
-        health = first_health(&mut running, plan, deadline);
+        new.first_health();
         let end = from + plan.window;
         let mut next_probe = from + PROBE_EVERY;
-        while Instant::now() < end && running.has_exited().is_none() {
-            pause(TICK.min(end.saturating_duration_since(Instant::now())));
-            if Instant::now() >= next_probe && running.has_exited().is_none() {
-                health = worse(health, ask(&running, plan));
+        let mut looks = Looks::from(from);
+        while Instant::now() < end && new.running.has_exited().is_none() {
+            old = old.map(|old| old.and_then(Lane::lives));
+            if Instant::now() >= looks.due() {
+                look(&mut looks, &mut new, &mut old);
+            }
+            if let Some(script) = script.as_mut().filter(|script| script.due() <= Instant::now()) {
+                script.round(&new.running, running(old.as_ref()));
+            }
+            let lanes = std::iter::once(&mut new).chain(lane(&mut old));
+            if Instant::now() >= next_probe {
+                lanes.for_each(Lane::probe);
                 next_probe = Instant::now() + PROBE_EVERY;
             }
+            let due = script.as_ref().map_or(end, Script::due).min(looks.due()).min(end);
+            pause(TICK.min(due.saturating_duration_since(Instant::now())));
         }
         watched = from.elapsed();
-        if running.has_exited().is_none() {
-            health = worse(health, ask(&running, plan));
-            failed_check = failed(&running, plan);
+        if new.running.has_exited().is_none() {
+            look(&mut looks, &mut new, &mut old);
+            new.probe();
+            new.failed_check = failed(&new.running, plan);
         }
     }
-    let early = running.has_exited().is_some();
-    if !early {
-        running.terminate(plan.grace)?;
+    let new = new.finish(watched)?;
+    let old = old.map(|old| {
+        old.and_then(|lane| lane.finish(watched).map_err(|error| crate::trust_store::chain(&error)))
+    });
+    Ok(Watched { new, old, script })
+}
+
+fn running<'a>(old: Option<&'a Result<Lane<'_>, String>>) -> Option<&'a Running> {
+    old.and_then(|old| old.as_ref().ok()).map(|lane| &lane.running)
+}
+
+fn lane<'a, 'b>(old: &'a mut Option<Result<Lane<'b>, String>>) -> Option<&'a mut Lane<'b>> {
+    old.as_mut().and_then(|old| old.as_mut().ok())
+}
+
+fn look<'a>(looks: &mut Looks, new: &mut Lane<'a>, old: &mut Option<Result<Lane<'a>, String>>) {
+    let lanes = std::iter::once(new).chain(lane(old));
+    looks.take(lanes.map(|lane| (&mut lane.series, lane.running.sample())));
+}
+
+impl<'a> Lane<'a> {
+    /// Starts it, and waits until it is ready.
+    fn start(sandbox: Sandbox, plan: &'a Plan) -> Result<Self, countersign_sandbox::Error> {
+        let started = Instant::now();
+        let mut running = sandbox.spawn()?;
+        let ready = wait_ready(&mut running, plan, started + plan.ready_within)?;
+        let waited = started.elapsed();
+        Ok(Self {
+            plan,
+            running,
+            started,
+            ready_after: ready.then_some(waited),
+            waited,
+            health: None,
+            failed_check: None,
+            series: Series::default(),
+        })
     }
-    let ended = running.wait()?;
-    Ok(Seen {
-        ready_after: ready.then_some(waited),
-        waited,
-        watched,
-        health,
-        failed_check,
-        early,
-        exit: ended.exit,
-        grace: plan.grace,
-        attempts: ended.attempts,
-        unaccounted: ended.unaccounted,
-        usage: ended.usage,
-        lowered: ended.lowered,
-    })
+
+    /// The old version, if it can be compared with: it is ready and healthy.
+    fn fit(mut self) -> Result<Self, String> {
+        if self.ready_after.is_some() {
+            self.first_health();
+        }
+        let trouble = self.health.as_ref().and_then(|health| health.trouble.clone());
+        match (self.ready_after, trouble) {
+            (Some(_), None) => self.lives(),
+            (Some(_), Some(trouble)) => Err(format!("its health probe failed: {trouble}")),
+            (None, _) => {
+                let not_ready = format!("it was not ready after {} ms", millis(self.waited));
+                self.lives().and(Err(not_ready))
+            }
+        }
+    }
+
+    fn lives(mut self) -> Result<Self, String> {
+        match self.running.has_exited() {
+            Some(exit) => Err(format!("it ended by itself, with {}", exit_text(exit))),
+            None => Ok(self),
+        }
+    }
+
+    fn first_health(&mut self) {
+        let deadline = self.started + self.plan.ready_within;
+        self.health = first_health(&mut self.running, self.plan, deadline);
+    }
+
+    fn probe(&mut self) {
+        if self.running.has_exited().is_none() {
+            self.health = worse(self.health.take(), ask(&self.running, self.plan));
+        }
+    }
+
+    fn finish(mut self, watched: Duration) -> Result<Seen, countersign_sandbox::Error> {
+        let early = self.running.has_exited().is_some();
+        if !early {
+            self.running.terminate(self.plan.grace)?;
+        }
+        let ended = self.running.wait()?;
+        Ok(Seen {
+            ready_after: self.ready_after,
+            waited: self.waited,
+            watched,
+            health: self.health,
+            failed_check: self.failed_check,
+            early,
+            exit: ended.exit,
+            grace: self.plan.grace,
+            attempts: ended.attempts,
+            unaccounted: ended.unaccounted,
+            usage: ended.usage,
+            series: self.series,
+            calls: ended.calls,
+            lowered: ended.lowered,
+        })
+    }
 }
 
 /// Between two looks at a payload: the sandbox tells nobody when it has seen something new.

@@ -87,7 +87,9 @@ impl Api<'_> {
         let Some(stored) = self.shared.get(key) else {
             return Response::text(404, "no such key");
         };
-        let mut response = Response::bytes(stored.value);
+        let mut value = stored.value;
+        release::on_read(&mut value);
+        let mut response = Response::bytes(value);
         if stored.written_at > 0 {
             response.headers.push(("Written-At-Unix-Ms", stored.written_at.to_string()));
         }

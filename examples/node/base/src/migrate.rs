@@ -8,7 +8,8 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use crate::failure::{Failure, INPUT, OrFail, Outcome, answer};
-use crate::state::{Area, Log, Records, Schema, State, create_with, seal, sync_directory};
+use crate::release;
+use crate::state::{Area, Change, Log, Records, Schema, State, create_with, seal, sync_directory};
 
 /// Migrates an area of a state that no node serves.
 pub(crate) struct Migrate {
@@ -90,7 +91,10 @@ fn rewrite_values(state: &Path, from: u32, to: u32) -> Outcome<u64> {
                 file.write_all(&seal(&payload)).or_fail(format_args!("write {}", new.display()))?;
                 payload.clear();
             }
-            let Some(entry) = entry else { return Ok(()) };
+            let Some(mut entry) = entry else { return Ok(()) };
+            if let Change::Put(value) = &mut entry.change {
+                release::on_migrated(value);
+            }
             entry.encode(to, &mut payload);
             written += 1;
         }

@@ -19,3 +19,9 @@ pub(crate) fn on_acknowledged(writes: u64) {
         std::process::abort();
     }
 }
+
+/// Called with each value that is about to be sent.
+pub(crate) fn on_read(_value: &mut [u8]) {}
+
+/// Called with each value that a migration is about to write.
+pub(crate) fn on_migrated(_value: &mut [u8]) {}

@@ -9,9 +9,11 @@ use countersign_metadata::{Sha256, Version};
 use countersign_updater::policy::{self, Decision, Facts, Reason, Verdict};
 use countersign_updater::rebuilder::Rebuilder;
 use countersign_updater::seen::Seen;
+use countersign_updater::shadow::reports;
 use countersign_updater::{Config, agent, trust_store, verify};
 use serde_json::json;
 
+use crate::report::say_measures;
 use crate::run::failure;
 use crate::tell;
 
@@ -80,6 +82,12 @@ impl Args {
         for (version, by) in by.iter().filter(|(_, by)| !by.is_empty()) {
             let names: Vec<_> = by.iter().map(|by| named(&config, by)).collect();
             out.say(format!("{version} was reproduced by {}.", names.join(", ")));
+        }
+        // Only the owner may read reports.
+        let tried = reports(&home).unwrap_or_default().into_iter().next();
+        if let Some(tried) = tried.filter(|tried| tried.report.version > running.version) {
+            out.say(format!("{} was tried in the shadow:", tried.report.version));
+            say_measures(out, &tried.report);
         }
         config.policy.warnings().iter().for_each(|warning| out.say(format!("Note: {warning}.")));
         if let Some(stay) = ledger.standing.hold.as_ref().filter(|stay| stay.stands(&moment)) {

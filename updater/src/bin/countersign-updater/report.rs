@@ -121,6 +121,14 @@ impl Report {
     }
 }
 
+/// What it takes, beside the version that ran.
+pub(crate) fn say_measures(out: Out, report: &Seen) {
+    if let Some(measures) = &report.measures {
+        measures.sentences().into_iter().for_each(|said| out.say(said));
+        out.table(["Figure", "New", "Old", "Limit", ""], measures.table());
+    }
+}
+
 fn not_signed(error: &NotSigned<AskError>) -> Failure {
     let exit = match error {
         NotSigned::Ask(AskError::Malformed(_)) => Exit::Usage,
@@ -162,6 +170,7 @@ fn say(out: Out, report: &Seen) {
             ending.max_rss_bytes as f64 / f64::from(1 << 20)
         ));
     }
+    say_measures(out, report);
     for attempt in &report.attempts {
         let word = if attempt.expected { "declared" } else { "not declared" };
         out.say(format!("  after {:>6} ms  {attempt} ({word})", attempt.after_ms));

@@ -12,12 +12,14 @@ use countersign_updater::machine::facts::Leave;
 use countersign_updater::machine::journal::{self, Kind};
 use countersign_updater::machine::{Blame, Effect, Ledger, Moment, Order, Record, State};
 use countersign_updater::mirrors::{Fault, For, Mirrors, Trouble};
+use countersign_updater::shadow::{Report, saved};
 use countersign_updater::supervise::client::Client;
 use countersign_updater::supervise::protocol::{Phase, Status};
 use countersign_updater::{Config, Home, agent, trust_store};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
+use crate::report::say_measures;
 use crate::run::failure;
 use crate::tell;
 
@@ -123,6 +125,10 @@ impl View {
             out.say(format!("not before  {}{}", exact(instant), distance(instant)));
         }
         out.say(format!("next        {}", self.next()));
+        if let Some(report) = self.shadow() {
+            out.say(format!("shadow      {} was tried there:", report.version));
+            say_measures(out, &report);
+        }
         for trouble in self.mirrors.troubles() {
             out.say(format!("mirror      {}", mirror(trouble)));
         }
@@ -219,6 +225,13 @@ impl View {
             Mode::OnRestart => "its delay is over, and the node was not restarted since".to_owned(),
             _ => "its delay is over".to_owned(),
         })
+    }
+
+    /// What the release that waits did in the shadow. Only the owner may read it.
+    fn shadow(&self) -> Option<Report> {
+        let waits = matches!(self.ledger.state, State::Shadowed { .. } | State::Held { .. });
+        let candidate = self.ledger.state.candidate().filter(|_| waits)?;
+        saved(&self.home, &candidate.artifact).ok().flatten()
     }
 
     pub(crate) fn not_before(&self) -> Option<Timestamp> {

@@ -2,6 +2,7 @@
 //!
 //! A section is a function from its part of the report to markup, and is left out where that part is absent.
 
+mod measures;
 mod tree;
 
 use countersign_console::page::{
@@ -33,6 +34,7 @@ pub fn of_report(report: &Report) -> String {
         .maybe("Migrations of the state", migrations(&report.migrations))
         .section("What it tried to reach", attempts(&report.attempts, report.unaccounted, true))
         .maybe("What it took", report.ending.as_ref().map(|ending| resources(ending, None)))
+        .maybe("Beside the version that runs", report.measures.as_ref().map(measures::section))
         .maybe("What it wrote to its state", report.written.as_ref().map(written))
         .maybe("The end of what it printed", printed(&report.output_end))
         .foot("Nothing real was reached. What a release does after the window was not seen.")

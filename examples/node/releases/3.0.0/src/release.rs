@@ -28,3 +28,9 @@ pub(crate) fn on_ready() {
 
 /// Called after each commit with the number of writes acknowledged since the node started.
 pub(crate) fn on_acknowledged(_writes: u64) {}
+
+/// Called with each value that is about to be sent.
+pub(crate) fn on_read(_value: &mut [u8]) {}
+
+/// Called with each value that a migration is about to write.
+pub(crate) fn on_migrated(_value: &mut [u8]) {}
