@@ -1,10 +1,10 @@
 //! A payload that runs, and how it ended.
 
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -30,10 +30,14 @@ static FIRST: AtomicBool = AtomicBool::new(true);
 /// A running payload. Dropping it kills everything in the sandbox and waits for that.
 #[derive(Debug)]
 pub struct Running {
-    link: Mutex<Link>,
+    link: Arc<Mutex<Link>>,
     keeper: u32,
     known: Mutex<Known>,
 }
+
+/// Reaches a payload from other threads than the one that watches it. When the sandbox is gone, nobody is reached.
+#[derive(Clone, Debug)]
+pub struct Caller(Weak<Mutex<Link>>);
 
 /// What [`Running::wait_ready`] saw first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +111,7 @@ impl Running {
         // A quick payload may be ready before the news of its start has come.
         while !matches!(link.next(None)?, Some(Event::Started)) {}
         let keeper = link.keeper();
-        Ok(Self { link: Mutex::new(link), keeper, known: Mutex::default() })
+        Ok(Self { link: Arc::new(Mutex::new(link)), keeper, known: Mutex::default() })
     }
 
     /// Waits until the payload says that it is ready, ends, or `deadline` passes.
@@ -115,7 +119,7 @@ impl Running {
     /// # Errors
     /// [`Error::Lost`].
     pub fn wait_ready(&mut self, deadline: Instant) -> Result<Readiness, Error> {
-        let link = self.link();
+        let mut link = self.link();
         loop {
             if link.ready {
                 return Ok(Readiness::Ready);
@@ -134,7 +138,7 @@ impl Running {
     /// # Errors
     /// [`Error::Lost`].
     pub fn wait_until(&mut self, deadline: Instant) -> Result<Option<Exit>, Error> {
-        let link = self.link();
+        let mut link = self.link();
         while link.exit.is_none() {
             if link.next(Some(deadline))?.is_none() {
                 break;
@@ -148,24 +152,12 @@ impl Running {
     /// # Errors
     /// [`Error::Network`] when nothing listens there, [`Error::Lost`].
     pub fn connect(&self, address: SocketAddr) -> Result<TcpStream, Error> {
-        let failed = |source| Error::Network { address: address.to_string(), source };
-        let socket = {
-            let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
-            if link.exit.is_some() {
-                return Err(failed(std::io::ErrorKind::ConnectionRefused.into()));
-            }
-            link.ask(&Request::Connect(address), |event| match event {
-                Event::Socket(failure) => Some(failure.clone()),
-                _ => None,
-            })?
-        };
-        let (failure, socket) = socket;
-        if let Some(failure) = failure {
-            return Err(failure.into());
-        }
-        let socket = socket.ok_or(Error::Lost)?;
-        join(&socket, &address).map_err(failed)?;
-        Ok(TcpStream::from(socket))
+        call(&self.link, address)
+    }
+
+    /// The same for other threads.
+    pub fn caller(&self) -> Caller {
+        Caller(Arc::downgrade(&self.link))
     }
 
     /// What the payload's processes hold at this moment. It reads all of `/proc`: a few times in a second is often.
@@ -175,7 +167,7 @@ impl Running {
 
     /// What the payload has tried to reach so far. Empty when the sandbox was lost; [`Running::wait`] tells.
     pub fn attempts(&self) -> Vec<Attempt> {
-        let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut link = self.link();
         if let Some((report, _)) = &link.report {
             return report.attempts.clone();
         }
@@ -192,7 +184,7 @@ impl Running {
 
     /// How the payload ended, if it has. A payload whose sandbox failed was killed; [`Running::wait`] tells why.
     pub fn has_exited(&mut self) -> Option<Exit> {
-        let link = self.link();
+        let mut link = self.link();
         // Whatever has come in is taken in; what goes wrong is told by `wait`.
         while link.exit.is_none() && matches!(link.next(Some(Instant::now())), Ok(Some(_))) {}
         link.exit.or(link.failed.is_some().then_some(Exit::Signal(libc::SIGKILL)))
@@ -203,7 +195,7 @@ impl Running {
     /// # Errors
     /// [`Error::Lost`].
     pub fn terminate(&mut self, grace: Duration) -> Result<(), Error> {
-        let link = self.link();
+        let mut link = self.link();
         if link.exit.is_some() {
             return Ok(());
         }
@@ -222,8 +214,8 @@ impl Running {
     ///
     /// # Errors
     /// [`Error::Lost`]; [`Error::Owner`] when a scratch directory could not be handed back; [`Error::Full`].
-    pub fn wait(mut self) -> Result<Ended, Error> {
-        let link = self.link();
+    pub fn wait(self) -> Result<Ended, Error> {
+        let mut link = self.link();
         let (report, handed_back) = loop {
             if let Some(end) = link.report.take() {
                 break end;
@@ -248,8 +240,70 @@ impl Running {
         })
     }
 
-    fn link(&mut self) -> &mut Link {
-        self.link.get_mut().unwrap_or_else(PoisonError::into_inner)
+    fn link(&self) -> MutexGuard<'_, Link> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Running {
+    /// Now, even if a call is under way.
+    fn drop(&mut self) {
+        self.link().close();
+    }
+}
+
+impl Caller {
+    /// As [`Running::connect`].
+    ///
+    /// # Errors
+    /// As there; [`Error::Lost`] when the sandbox is gone.
+    pub fn connect(&self, address: SocketAddr) -> Result<TcpStream, Error> {
+        call(&*self.0.upgrade().ok_or(Error::Lost)?, address)
+    }
+
+    /// A socket inside the sandbox's network whose datagrams go to a loopback address, and which hears what comes from there.
+    ///
+    /// # Errors
+    /// As [`Running::connect`].
+    pub fn datagrams(&self, address: SocketAddr) -> Result<UdpSocket, Error> {
+        if !address.ip().is_loopback() {
+            return Err(unreached(address, std::io::ErrorKind::Unsupported.into()));
+        }
+        let link = self.0.upgrade().ok_or(Error::Lost)?;
+        let socket = UdpSocket::from(socket_inside(&link, &Request::Datagrams(address), address)?);
+        socket.connect(address).map_err(|error| unreached(address, error))?;
+        Ok(socket)
+    }
+}
+
+fn call(link: &Mutex<Link>, address: SocketAddr) -> Result<TcpStream, Error> {
+    let socket = socket_inside(link, &Request::Connect(address), address)?;
+    join(&socket, &address).map_err(|error| unreached(address, error))?;
+    Ok(TcpStream::from(socket))
+}
+
+fn unreached(address: SocketAddr, source: std::io::Error) -> Error {
+    Error::Network { address: address.to_string(), source }
+}
+
+fn socket_inside(
+    link: &Mutex<Link>,
+    request: &Request,
+    address: SocketAddr,
+) -> Result<OwnedFd, Error> {
+    let (failure, socket) = {
+        let mut link = link.lock().unwrap_or_else(PoisonError::into_inner);
+        if link.exit.is_some() {
+            return Err(unreached(address, std::io::ErrorKind::ConnectionRefused.into()));
+        }
+        link.ask(request, |event| match event {
+            Event::Socket(failure) => Some(failure.clone()),
+            _ => None,
+        })?
+    };
+    match failure {
+        Some(failure) => Err(failure.into()),
+        None => socket.ok_or(Error::Lost),
     }
 }
 

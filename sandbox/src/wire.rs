@@ -38,6 +38,8 @@ pub(crate) enum Errand {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
     Connect(SocketAddr),
+    /// A socket for datagrams to a loopback address.
+    Datagrams(SocketAddr),
     Attempts,
     Terminate,
     Kill,

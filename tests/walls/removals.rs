@@ -34,6 +34,7 @@ const ARGUED: &[(&str, usize, &str)] = &[
     ),
     ("home.rs", 1, ".install-unfinished"),
     ("selfupdate/place.rs", 1, "updater/: the link `current` and attempt.json"),
+    ("shadow/mirror/tap.rs", 2, "run/mirror.sock"),
     ("shadow/room.rs", 1, "shadow/: a socket in the copy that the release tries itself on"),
     ("shelf.rs", 1, "cache/: artifacts as they were downloaded, kept for other nodes"),
     ("stage.rs", 1, "store/: what was unpacked and never named"),

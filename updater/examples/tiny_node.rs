@@ -2,11 +2,12 @@
 //!
 //! `PUT /WORD` appends the word to `STATE/words` and answers when it is on the disk; `GET /node/version` answers 200.
 //! A byte in `STATE/starts` for each start. Behaviours by flag: `--exit` (at once), `--crash-on-word`, `--never-ready`, `--deaf` (ignores TERM), `--with-child`, `--churn` (writes one
-//! number after the other into twenty files, in order, so that a copy shows whether it is one moment).
+//! number after the other into twenty files, in order, so that a copy shows whether it is one moment), `--echo` (sends back
+//! what it is sent, notes in `STATE/resets` what ended abruptly, and ends so itself at a first byte `R`).
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixDatagram;
@@ -48,6 +49,20 @@ fn main() -> Fallible<()> {
         let state = state.clone();
         std::thread::spawn(move || churn(&state).is_ok());
     }
+    if flag("--echo") {
+        listener.set_nonblocking(false)?;
+        let state = state.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let state = state.clone();
+                std::thread::spawn(move || echo(&stream, &state).is_ok());
+            }
+        });
+        while !told.load(Ordering::SeqCst) {
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        return Ok(());
+    }
     let crash = flag("--crash-on-word");
     let busy = Arc::new(AtomicUsize::new(0));
     while flag("--deaf") || !told.load(Ordering::SeqCst) {
@@ -74,6 +89,25 @@ fn churn(state: &Path) -> Fallible<()> {
         for file in &files {
             file.write_all_at(format!("{number:020}").as_bytes(), 0)?;
         }
+    }
+    Ok(())
+}
+
+fn echo(stream: &TcpStream, state: &Path) -> Fallible<()> {
+    let mut first = [0];
+    let copied = (&mut &*stream).read(&mut first).and_then(|read| {
+        if read > 0 && first == *b"R" {
+            let now = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+            nix::sys::socket::setsockopt(stream, nix::sys::socket::sockopt::Linger, &now)?;
+            return Ok(());
+        }
+        (&mut &*stream).write_all(&first[..read])?;
+        std::io::copy(&mut &*stream, &mut &*stream)?;
+        stream.shutdown(Shutdown::Write)
+    });
+    if copied.is_err() {
+        let mut resets = OpenOptions::new().append(true).create(true).open(state.join("resets"))?;
+        resets.write_all(b".")?;
     }
     Ok(())
 }

@@ -39,6 +39,8 @@
 //! migrate = "1h"               # how long one migration of the copied state may take
 //! memory = "2GiB"              # "none" lowers this one protection, where no cgroup can be had
 //! processes = 512
+//! mirror = "none"              # "10%": so many new connections go through a tee, which asks the shadow what they ask; the
+//!                              # node sees these come from 127.84.69.0/24
 //! state = "overlay"            # above a snapshot; "copy" where a node stumbles over what overlays do otherwise
 //! lower = []                   # what a shadow may go without: "memory limit", "landlock", "programs"
 //! first-bytes = "0B"           # kept of what is to be sent first, to each destination; connections are taken for that
@@ -111,6 +113,7 @@ pub use units::{BadUnit, Window, duration, duration_text, rate, size};
 use crate::Home;
 use crate::durable::DiskError;
 use crate::net::{Proxy, Repository};
+use crate::supervise::Share;
 use layers::Layers;
 
 /// A validated configuration.
@@ -291,6 +294,8 @@ pub struct Shadow {
     pub processes: u64,
     /// How many first bytes are kept of each attempt; 0: none, and connections are refused at once.
     pub first_bytes: usize,
+    /// The share of live connections that is mirrored to it; `None`: nothing is.
+    pub mirror: Option<Share>,
     /// What it writes to.
     pub state: ShadowState,
     /// Protections that it may go without, each by its name.

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::fetch::free_bytes;
 use crate::generation::Generation;
 use crate::state::ladder::{self, Rung};
+use crate::supervise::{self, Share};
 use crate::trust_store::chain;
 use crate::{Config, Home, stage};
 
@@ -103,6 +104,7 @@ pub fn node(home: &Home, config: &Config) -> Vec<Finding> {
         Ok(Some(running)) => {
             findings.push(stored(home, &running));
             findings.push(copies(home, &running));
+            findings.extend(config.shadow.mirror.map(|share| mirror(share, &running)));
             if supervised.is_err() {
                 findings.extend(running.launch.listen.iter().map(|(name, address)| {
                     let bound = TcpListener::bind(address);
@@ -131,6 +133,22 @@ fn copies(home: &Home, running: &Generation) -> Finding {
     };
     let hint = "run doctor as the owner of the node directory";
     finding("state copies", &what, probed.err().map(|error| (chain(&error), hint)))
+}
+
+/// Whether live traffic can be mirrored as the operator wants it, and what the node sees of that.
+fn mirror(share: Share, running: &Generation) -> Finding {
+    let [a, b, c] = supervise::TEE_SOURCE;
+    let what = format!(
+        "while a release is tried, {share} of new connections reach the node from {a}.{b}.{c}.0/24"
+    );
+    let hint = "a node that listens on IPv4 or on [::] is mirrored";
+    let mut found = finding("mirrored traffic", &what, None);
+    found.trouble = supervise::tee_trouble(&running.launch.listen).map(|text| Trouble {
+        text,
+        hint: hint.to_owned(),
+        needed: false,
+    });
+    found
 }
 
 fn space(home: &Home, config: &Config) -> Finding {

@@ -322,6 +322,11 @@ impl Home {
         self.run().join("supervisor.sock")
     }
 
+    /// Where the agent listens to the tee.
+    pub fn mirror_socket(&self) -> PathBuf {
+        self.run().join("mirror.sock")
+    }
+
     /// Held by the one agent of this node.
     pub fn agent_lock(&self) -> PathBuf {
         self.run().join("agent.lock")

@@ -2,6 +2,7 @@
 //!
 //! ```toml
 //! [node.shadow]
+//! udp = [5353]                 # UDP ports, whose datagrams may be mirrored
 //! rate = 50                    # rounds of the script in a second, at most
 //! errors = "ERROR|panicked"    # lines of output that count as errors
 //!
@@ -44,11 +45,20 @@ pub struct ShadowSpec {
     /// Which answers of two versions are the same.
     #[serde(default)]
     pub same: Same,
+    /// UDP ports of the node, whose datagrams may be mirrored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub udp: Vec<u16>,
 }
 
 impl Default for ShadowSpec {
     fn default() -> Self {
-        Self { requests: Vec::new(), rate: fifty(), errors: None, same: Same::default() }
+        Self {
+            requests: Vec::new(),
+            rate: fifty(),
+            errors: None,
+            same: Same::default(),
+            udp: Vec::new(),
+        }
     }
 }
 
@@ -154,6 +164,9 @@ impl ShadowSpec {
         }
         if !same.ignore.iter().all(|pointer| pointer.starts_with('/') && pointer.len() <= 256) {
             return Err(BadNode::Range("shadow.same.ignore holds pointers that begin with /"));
+        }
+        if self.udp.contains(&0) || self.udp.len() > 16 {
+            return Err(BadNode::Range("shadow.udp holds up to 16 ports from 1 to 65535"));
         }
         if !same.headers.iter().all(|name| is_token(name)) {
             return Err(BadNode::Range("shadow.same.headers holds names of headers"));

@@ -35,7 +35,16 @@ pub(crate) fn listen(address: &SocketAddr) -> io::Result<OwnedFd> {
 /// A TCP socket that has a source port and no destination yet. Whoever connects it, wherever the
 /// process lives, connects inside this network.
 pub(crate) fn unconnected(to: &SocketAddr) -> io::Result<(OwnedFd, u16)> {
-    let socket = new(to, SockType::Stream)?;
+    bound(to, SockType::Stream)
+}
+
+/// The same for datagrams.
+pub(crate) fn undirected(to: &SocketAddr) -> io::Result<OwnedFd> {
+    bound(to, SockType::Datagram).map(|(socket, _)| socket)
+}
+
+fn bound(to: &SocketAddr, kind: SockType) -> io::Result<(OwnedFd, u16)> {
+    let socket = new(to, kind)?;
     let any: IpAddr =
         if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(any, 0)))?;

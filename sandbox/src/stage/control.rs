@@ -1,6 +1,6 @@
 //! Init's control channel: the caller's requests, the payload's readiness, and the wall limit.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -159,6 +159,10 @@ impl Shared {
     fn answer(&self, request: Request) {
         match request {
             Request::Connect(address) => self.connect(address),
+            Request::Datagrams(address) => match net::undirected(&address) {
+                Ok(socket) => self.tell(&Event::Socket(None), &[socket.as_fd()]),
+                Err(error) => self.no_socket(address, &error),
+            },
             Request::Attempts => self.tell(&Event::Attempts(self.ledger.attempts()), &[]),
             Request::Kill => kill_all(),
             Request::Terminate => {
@@ -174,10 +178,12 @@ impl Shared {
                 self.ledger.expect_probe(port, address);
                 self.tell(&Event::Socket(None), &[socket.as_fd()]);
             }
-            Err(error) => {
-                let failure = Failure::new(Kind::Network, address.to_string(), &error);
-                self.tell(&Event::Socket(Some(failure)), &[]);
-            }
+            Err(error) => self.no_socket(address, &error),
         }
+    }
+
+    fn no_socket(&self, address: SocketAddr, error: &io::Error) {
+        let failure = Failure::new(Kind::Network, address.to_string(), error);
+        self.tell(&Event::Socket(Some(failure)), &[]);
     }
 }

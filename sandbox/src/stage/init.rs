@@ -301,8 +301,10 @@ impl Init<'_> {
                 if let Some(voice) = voice {
                     voice.silence();
                 }
-                let lost = eye.close().step("close the eye")?;
+                // Nobody of the payload's is left. The caller may still connect a socket that it was given: what is
+                // counted is therefore read before the eye takes in the rest, or that would seem unseen.
                 let now = Counters::read().step("read the network's counters")?;
+                let lost = eye.close().step("close the eye")?;
                 now.unaccounted(&before, ledger.seen(), lost)
             }
             None => 0,

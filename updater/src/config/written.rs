@@ -23,6 +23,7 @@ use super::{
     Config, ConfigError, Fetch, Mode, Open, Policy, Probation, Rebuilt, Shadow, ShadowState, Swap,
     Updater, units,
 };
+use crate::supervise::{BadShare, Share};
 
 /// The texts and their names: what turns a place into a file and a line number.
 pub(super) struct Source<'a> {
@@ -121,6 +122,7 @@ struct WrittenShadow {
     first_bytes: Option<Spanned<String>>,
     compare: Option<Spanned<bool>>,
     limits: WrittenLimits,
+    mirror: Option<Spanned<String>>,
 }
 
 #[derive(Default, Deserialize, Serialize)]
@@ -170,6 +172,7 @@ pub(super) struct Merged {
     shadow_first_bytes: Spanned<String>,
     shadow_compare: Spanned<bool>,
     shadow_limits: WrittenLimits,
+    shadow_mirror: Spanned<String>,
     swap_snapshots: Spanned<u32>,
     swap_snapshot_age: Spanned<String>,
     swap_open: Spanned<String>,
@@ -282,6 +285,7 @@ impl Written {
             shadow_first_bytes: or(self.shadow.first_bytes, "0B"),
             shadow_compare: or(self.shadow.compare, true),
             shadow_limits: self.shadow.limits.merge(),
+            shadow_mirror: or(self.shadow.mirror, "none"),
             swap_snapshots: or(self.swap.snapshots, 3u32),
             swap_snapshot_age: or(self.swap.snapshot_age, "90d"),
             swap_open: or(self.swap.open, "migrating"),
@@ -347,6 +351,7 @@ impl Merged {
                 )?,
                 compare: *self.shadow_compare.get_ref(),
                 limits: self.shadow_limits.validate(source)?,
+                mirror: source.read("shadow.mirror", &self.shadow_mirror, share)?,
             },
             swap: Swap {
                 snapshots: source.one_or_more("swap.snapshots", &self.swap_snapshots)?,
@@ -530,6 +535,11 @@ fn rate(text: &str) -> Result<Option<u64>, units::BadUnit> {
 /// `none` is how an operator lowers this one protection, by name.
 fn memory(text: &str) -> Result<Option<u64>, units::BadUnit> {
     if text == "none" { Ok(None) } else { units::size(text).map(Some) }
+}
+
+/// Nothing stands before a live node unless its operator says so.
+fn share(text: &str) -> Result<Option<Share>, BadShare> {
+    if text == "none" { Ok(None) } else { text.parse().map(Some) }
 }
 
 fn target(text: &str) -> Result<String, String> {

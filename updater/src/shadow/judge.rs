@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::measures::{Figure, Measures};
 use super::migration::Rehearsal;
+use super::mirror::Mirrored;
 use super::replies::Answers;
 use super::report::{self, AttemptSeen, Ending, HealthSeen, Report, Verdict};
 use super::script::Kept;
@@ -117,7 +118,7 @@ pub(super) fn report(
     config: &Config,
     rehearsal: Rehearsal,
     seen: Option<Seen>,
-    measures: Option<Measures>,
+    (measures, mirrored): (Option<Measures>, Option<Mirrored>),
     allowed: &BTreeSet<String>,
 ) -> Report {
     let Rehearsal { runs: migrations, identity, left_out } = rehearsal;
@@ -149,6 +150,10 @@ pub(super) fn report(
     if let Some(measures) = &measures {
         reasons.extend(measures.reasons(&config.shadow.limits));
     }
+    // Live traffic is judged where a copy of the old version was asked the same.
+    let answers = mirrored.as_ref().and_then(|mirrored| mirrored.answers.clone());
+    let others = answers.filter(Answers::are_others);
+    reasons.extend(others.map(|answers| Reason::OtherAnswers { answers }));
     let unexpected = attempts.iter().filter(|attempt| !attempt.expected);
     reasons.extend(unexpected.map(|attempt| Reason::PhonesHome { attempt: attempt.clone() }));
     if unaccounted > 0 {
@@ -174,6 +179,7 @@ pub(super) fn report(
         verdict: if reasons.is_empty() { Verdict::Cleared } else { Verdict::Refused { reasons } },
         output_end: String::new(),
         measures,
+        mirrored,
     }
 }
 

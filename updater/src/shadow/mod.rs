@@ -10,6 +10,7 @@ mod judge;
 mod line;
 mod measures;
 mod migration;
+mod mirror;
 mod normal;
 mod open;
 pub mod page;
@@ -39,6 +40,7 @@ pub use calls::Calls;
 pub use countersign_sandbox::{Lowerable, NotLowerable};
 pub use judge::{Reason, exit_text};
 pub use measures::{Beside, Figure, Measures, Stands, What};
+pub use mirror::{Datagrams, Mirrored, Took};
 pub use open::{Opening, open};
 pub use probe::{Answer, ProbeError, health as probe_health};
 pub use replies::{Answers, Difference};
@@ -193,14 +195,21 @@ pub fn run(
     let room = Room::new(staged.tree(), view, config, &log);
     let rehearsal = migration::run(home, config, &new, &room, old)?;
     let tried = if rehearsal.failed() {
-        Tried { seen: None, measures: None, written: room.state.written()?, said: tail(&log)? }
+        Tried {
+            seen: None,
+            measures: None,
+            mirrored: None,
+            written: room.state.written()?,
+            said: tail(&log)?,
+        }
     } else {
-        try_it(config, staged, &new, (&room, &log), &prepared)?
+        try_it(home, config, staged, &new, (&room, &log), &prepared)?
     };
     let declared = release.node.iter().flat_map(|node| &node.connects_to);
     let allowed = declared.chain(&config.shadow.allow).cloned().collect();
-    let Tried { seen, measures, written, said } = tried;
-    let mut report = judge::report(release, config, rehearsal, seen, measures, &allowed);
+    let Tried { seen, measures, mirrored, written, said } = tried;
+    let beside = (measures, mirrored);
+    let mut report = judge::report(release, config, rehearsal, seen, beside, &allowed);
     report.output_end = said;
     report.written = written;
     let bytes = serde_json::to_vec_pretty(&report).map_err(io::Error::from);
@@ -214,12 +223,14 @@ pub fn run(
 struct Tried {
     seen: Option<watch::Seen>,
     measures: Option<Measures>,
+    mirrored: Option<Mirrored>,
     written: Option<WrittenSeen>,
     said: String,
 }
 
 /// Starts it, beside the old version where that can be had.
 fn try_it(
+    home: &Home,
     config: &Config,
     staged: &StagedVersion,
     new: &Generation,
@@ -227,14 +238,21 @@ fn try_it(
     prepared: &Prepared<'_>,
 ) -> Result<Tried, ShadowError> {
     let launch = &new.launch;
-    let plan = watch::Plan {
-        checks: checks_of(launch, &config.probation.checks, config.shadow.window),
-        ..plan(config, launch, config.shadow.window, log)
-    };
     // What a migration printed is not the node's own.
     let printed = fs::metadata(log).on_disk("look at", log)?.len();
     let node = staged.release().node.as_ref();
     let spec = node.and_then(|node| node.shadow.clone()).unwrap_or_default();
+    let plan = watch::Plan {
+        checks: checks_of(launch, &config.probation.checks, config.shadow.window),
+        mirror: config.shadow.mirror.map(|share| mirror::Plan {
+            home: home.clone(),
+            share,
+            sockets: launch.listen.iter().cloned().collect(),
+            same: spec.same.clone(),
+            udp: spec.udp.clone(),
+        }),
+        ..plan(config, launch, config.shadow.window, log)
+    };
     let old = prepared.as_ref().ok();
     let lane = old.map(|old| old.lane(config)).transpose()?;
     let script = Script::new(&spec, launch, old.map(|old| &old.generation.launch));
@@ -243,12 +261,13 @@ fn try_it(
     let mut measures = beside::measured(limits, &spec, &mut watched, prepared, (log, printed))?;
     // Before the census, which prints and writes there too.
     let (written, said) = (room.state.written()?, tail(log)?);
+    let mirrored = watched.mirrored;
     let mut seen = watched.new;
     let old = old.filter(|_| measures.is_beside() && !seen.early && seen.ready_after.is_some());
     if let Some(old) = old {
         measures.calls = beside::census(config, &spec, (launch, room), old, &mut seen)?;
     }
-    Ok(Tried { seen: Some(seen), measures: Some(measures), written, said })
+    Ok(Tried { seen: Some(seen), measures: Some(measures), mirrored, written, said })
 }
 
 fn plan(config: &Config, launch: &Launch, window: Duration, log: &Path) -> watch::Plan {
@@ -262,6 +281,7 @@ fn plan(config: &Config, launch: &Launch, window: Duration, log: &Path) -> watch
         ready_within: config.shadow.ready,
         window,
         grace: Duration::from_secs(launch.stop_grace.into()),
+        mirror: None,
     }
 }
 

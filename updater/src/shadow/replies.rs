@@ -30,16 +30,6 @@ const SHOWN: usize = 8;
 /// Times of answers that are kept of each version.
 const TIMES: usize = 100_000;
 
-/// One request, and what the live node said if it was mirrored.
-#[expect(dead_code, reason = "live traffic brings them")]
-#[derive(Clone, Debug)]
-pub(crate) struct Exchange {
-    /// As it was sent.
-    pub(crate) request: Vec<u8>,
-    /// The live node's answer.
-    pub(crate) live: Option<Reply>,
-}
-
 /// One answer, or why there was none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reply {
@@ -162,7 +152,6 @@ impl Comparator {
         Self { normaliser, ..Self::default() }
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "live traffic is compared by it"))]
     /// One request of live traffic. Without the live node's answer nobody can tell who is the odd one.
     pub(crate) fn add(
         &mut self,

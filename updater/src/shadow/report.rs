@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::judge::Reason;
 use super::measures::Measures;
+use super::mirror::Mirrored;
 use super::written::WrittenSeen;
 
 /// The format that this code writes.
@@ -45,6 +46,9 @@ pub struct Report {
     /// By what it could tell that it was in a sandbox; docs/threats.md explains each name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub telltales: Vec<String>,
+    /// Live traffic that it was asked, where the operator wants that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirrored: Option<Mirrored>,
     /// How it ended; absent if it was never started.
     pub ending: Option<Ending>,
     /// What it wrote to its state, migrations included; absent where it had a copy of its own.

@@ -10,6 +10,7 @@ use countersign_sandbox::{Attempt, Exit, Lowerable, Readiness, Running, Sandbox,
 use regex_lite::Regex;
 
 use super::judge::exit_text;
+use super::mirror::{self, Mirror, Mirrored};
 use super::probe;
 use super::report::{HealthSeen, millis};
 use super::script::Script;
@@ -37,6 +38,8 @@ pub(super) struct Plan {
     pub(super) ready_within: Duration,
     pub(super) window: Duration,
     pub(super) grace: Duration,
+    /// Live traffic, where the operator wants it.
+    pub(super) mirror: Option<mirror::Plan>,
 }
 
 /// A check that can be asked in the shadow.
@@ -76,6 +79,7 @@ pub(super) struct Watched {
     /// Why there is none, if it was to be run.
     pub(super) old: Option<Result<Seen, String>>,
     pub(super) script: Option<Script>,
+    pub(super) mirrored: Option<Mirrored>,
 }
 
 /// One version in a sandbox of its own.
@@ -103,11 +107,15 @@ pub(super) fn watch(
         Lane::start(sandbox, plan).map_err(|error| crate::trust_store::chain(&error))?.fit()
     });
     let mut new = Lane::start(sandbox, plan)?;
-    let mut watched = Duration::ZERO;
+    let (mut watched, mut mirrored) = (Duration::ZERO, None);
     if new.ready_after.is_some() {
         let from = Instant::now();
         new.first_health();
-        let end = from + plan.window;
+        let mirror = plan.mirror.as_ref().map(|plan| {
+            let old = running(old.as_ref()).map(Running::caller);
+            Mirror::begin(plan, &new.running.caller(), old.as_ref())
+        });
+        let end = Instant::now() + plan.window;
         let mut next_probe = from + PROBE_EVERY;
         let mut looks = Looks::from(from);
         while Instant::now() < end && new.running.has_exited().is_none() {
@@ -126,6 +134,7 @@ pub(super) fn watch(
             let due = script.as_ref().map_or(end, Script::due).min(looks.due()).min(end);
             pause(TICK.min(due.saturating_duration_since(Instant::now())));
         }
+        mirrored = mirror.map(|mirror| mirror.map_or_else(|why| *why, Mirror::end));
         watched = from.elapsed();
         if new.running.has_exited().is_none() {
             look(&mut looks, &mut new, &mut old);
@@ -137,7 +146,7 @@ pub(super) fn watch(
     let old = old.map(|old| {
         old.and_then(|lane| lane.finish(watched).map_err(|error| crate::trust_store::chain(&error)))
     });
-    Ok(Watched { new, old, script })
+    Ok(Watched { new, old, script, mirrored })
 }
 
 fn running<'a>(old: Option<&'a Result<Lane<'_>, String>>) -> Option<&'a Running> {

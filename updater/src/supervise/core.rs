@@ -3,6 +3,7 @@
 mod beside;
 mod ends;
 mod life;
+mod mirror;
 mod replaced;
 mod requests;
 
@@ -64,6 +65,7 @@ pub(super) struct Core<'a> {
     ending: bool,
     /// Another program is to take this one's place.
     replaced: bool,
+    mirror: mirror::Mirror,
     /// What is wrong with the log, told once.
     log_trouble: Option<String>,
 }
@@ -128,6 +130,7 @@ impl<'a> Core<'a> {
             waiting: VecDeque::new(),
             ending: false,
             replaced: false,
+            mirror: mirror::Mirror::default(),
             log_trouble: None,
         }
     }
@@ -178,6 +181,7 @@ impl<'a> Core<'a> {
             self.start();
         }
         self.give_up_beside(now);
+        self.watch_mirror(now);
         self.kill(now);
         self.answer_late(now);
         self.note();
@@ -208,6 +212,7 @@ impl<'a> Core<'a> {
             self.restart.as_ref().filter(|_| self.running.is_none()).map(|(at, _)| *at),
             self.beside.as_ref().map(|(_, until)| *until),
             self.kill_timer(),
+            self.mirror.timer(),
             ended.next().map(|_| Instant::now() + Duration::from_millis(20)),
         ];
         own.into_iter().flatten().chain(waits).min().unwrap_or(far)
@@ -238,6 +243,7 @@ impl<'a> Core<'a> {
             crashes: self.crashes,
             last_exit: self.last_exit.clone(),
             listen: self.sockets.list(),
+            mirrored: self.mirror.share(),
             log_from: self.running.as_ref().map_or(0, |running| running.log_from),
             draining: u32::try_from(self.draining.len()).unwrap_or(u32::MAX),
         }

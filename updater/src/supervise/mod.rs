@@ -14,6 +14,8 @@
 //! The node lives and dies with the supervisor: TERM to one is TERM to both. A supervisor that was killed
 //! leaves the node running; the next one finds it by pid and start time, or by the lock that it holds, stops it and
 //! starts `current`.
+//! While a release is tried in the shadow, the agent may ask for a share of the live connections: [`tee`].
+//!
 //! `NODE/run/state.lock` is held through an open file that every process of the node inherits, so that nobody
 //! else writes the state while any of them lives.
 
@@ -31,7 +33,9 @@ pub mod protocol;
 mod ready;
 mod replace;
 mod server;
+mod share;
 mod sockets;
+pub(crate) mod tee;
 mod watchdog;
 
 use std::io;
@@ -50,6 +54,10 @@ pub use protocol::{Exit, ExitClass, Phase, Reply, Request, Status};
 pub(crate) use ready::Log;
 pub use replace::FORMAT as HAND_OVER_FORMAT;
 pub use server::run;
+pub use share::{BadShare, Share};
+pub use tee::steer::SOURCE as TEE_SOURCE;
+pub use tee::steer::trouble as tee_trouble;
+pub use tee::{Plan as TeePlan, TeeError, VERB as TEE_VERB, run as run_tee};
 
 /// What the operator may set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

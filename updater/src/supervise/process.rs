@@ -139,14 +139,19 @@ fn is_stopped(pid: i32) -> bool {
     })
 }
 
-/// Stops every descendant of `root` where it is. `false`: some still ran at the deadline.
-pub(super) fn freeze(root: i32, deadline: Instant) -> bool {
+/// Stops every descendant of `root` where it is, but for `others`. `false`: some still ran at the deadline.
+pub(super) fn freeze(root: i32, others: &[i32], deadline: Instant) -> bool {
+    let tree = || {
+        let mut found = tree(root, None);
+        found.retain(|process| !others.contains(&process.pid));
+        found
+    };
     loop {
-        let processes = tree(root, None);
+        let processes = tree();
         let running: Vec<_> =
             processes.iter().filter(|process| !is_stopped(process.pid)).cloned().collect();
         // Once all are stopped nobody can start another one: a second look sees whoever came in between.
-        if running.is_empty() && tree(root, None).len() == processes.len() {
+        if running.is_empty() && tree().len() == processes.len() {
             return true;
         }
         if Instant::now() > deadline {
@@ -196,7 +201,7 @@ mod tests {
         }
         let root = stat(pid).unwrap();
         signal(&[root], Signal::SIGSTOP);
-        assert!(freeze(pid, deadline));
+        assert!(freeze(pid, &[], deadline));
         assert!(tree(pid, None).iter().all(|process| process.state == 'T'));
         let tree = tree(pid, None);
         signal(&tree, Signal::SIGKILL);

@@ -8,6 +8,8 @@
 //! {"do":"hand-over","ready-ms":60000} -> as start
 //! {"do":"freeze","for-ms":30000}     -> {"reply":"done"}
 //! {"do":"thaw"}                      -> {"reply":"thawed","was-frozen":true}
+//! {"do":"mirror","share":100000,"for-ms":15000} -> {"reply":"mirroring","left-out":[["admin","why"]]}
+//! {"do":"unmirror"}                  -> {"reply":"done"}
 //! {"do":"replace"}                   -> {"reply":"done"} or {"reply":"refused","reason":"…"}
 //! {"do":"shutdown"}                  -> {"reply":"done"}
 //! ```
@@ -20,6 +22,8 @@ use countersign_metadata::{Sha256, Version};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::Share;
+
 /// Longest line, in bytes.
 pub const MAX_LINE: u64 = 64 << 10;
 
@@ -28,6 +32,9 @@ pub const MAX_HOLD_MS: u64 = 3_600_000;
 
 /// Longest freeze, in milliseconds: two minutes.
 pub const MAX_FREEZE_MS: u64 = 120_000;
+
+/// Longest mirroring that nobody renews, in milliseconds: a minute.
+pub const MAX_MIRROR_MS: u64 = 60_000;
 
 /// What can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +76,17 @@ pub enum Request {
     },
     /// Ends a freeze.
     Thaw,
+    /// Puts a tee before `share` millionths of new connections, which tells `NODE/run/mirror.sock` what they say, for
+    /// `for_ms`; asked again, it goes on for `for_ms` from now. Refused while the node is not ready, or not alone.
+    #[serde(rename_all = "kebab-case")]
+    Mirror {
+        /// In millionths.
+        share: Share,
+        /// Milliseconds.
+        for_ms: u64,
+    },
+    /// Ends that. Connections that go through the tee go on through it until they end.
+    Unmirror,
     /// Becomes the program that `NODE/updater/current` names, with everything kept; answered before that, if at all.
     /// Refused while something is under way.
     Replace,
@@ -99,6 +117,12 @@ pub enum Reply {
     Thawed {
         /// Whether it lasted until now. If not, what was copied meanwhile is not one moment.
         was_frozen: bool,
+    },
+    /// The tee was started; it tells the agent itself that it listens, or why it does not.
+    #[serde(rename_all = "kebab-case")]
+    Mirroring {
+        /// Sockets that it does not stand before, and why.
+        left_out: Vec<(String, String)>,
     },
     /// It did not work.
     #[serde(rename_all = "kebab-case")]
@@ -141,6 +165,9 @@ pub struct Status {
     pub last_exit: Option<Exit>,
     /// The sockets that are kept open.
     pub listen: Vec<(String, SocketAddr)>,
+    /// The share of new connections that go through the tee, while some do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirrored: Option<Share>,
     /// Processes of other generations that were told to end and finish what they have begun.
     #[serde(default)]
     pub draining: u32,

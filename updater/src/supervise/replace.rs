@@ -49,6 +49,9 @@ pub(super) struct Kept {
     pub(super) sockets: Vec<(String, SocketAddr)>,
     pub(super) generation: u64,
     pub(super) node: Option<KeptNode>,
+    /// Tees that carry what they had taken until it ends.
+    #[serde(default)]
+    pub(super) tees: Vec<i32>,
 }
 
 /// The node, which is ready: no other moment is handed over.

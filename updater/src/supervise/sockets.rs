@@ -94,6 +94,17 @@ impl Sockets {
             .map_err(|source| SuperviseError::System { what: "copy a listening socket", source })
     }
 
+    /// The sockets that a generation wants, with their names.
+    pub(super) fn listeners(
+        &self,
+        wanted: &[(String, SocketAddr)],
+    ) -> impl Iterator<Item = (&str, &TcpListener)> {
+        let is_wanted =
+            |open: &&Open| wanted.iter().any(|(n, a)| *n == open.name && *a == open.address);
+        let wanted: Vec<&Open> = self.0.iter().filter(is_wanted).collect();
+        wanted.into_iter().map(|open| (open.name.as_str(), &open.listener))
+    }
+
     /// Names and addresses. Port 0 is shown as the port that the kernel chose.
     pub(super) fn list(&self) -> Vec<(String, SocketAddr)> {
         let real = |open: &Open| open.listener.local_addr().unwrap_or(open.address);

@@ -8,6 +8,8 @@ mod clients;
 #[cfg(test)]
 mod copies;
 #[cfg(test)]
+mod mirror;
+#[cfg(test)]
 mod replaced;
 #[cfg(test)]
 mod swaps;

@@ -29,6 +29,7 @@ mod shadow;
 mod status;
 mod supervise;
 mod systemd;
+mod tee;
 mod tell;
 mod verify;
 
@@ -87,6 +88,8 @@ enum Verb {
     Rehearse(rehearse::Args),
     #[command(hide = true, name = supervise::EXEC_VERB)]
     ExecNode(supervise::ExecNode),
+    #[command(hide = true, name = countersign_updater::supervise::TEE_VERB)]
+    Tee(tee::Args),
     #[command(flatten)]
     Extras(Extras),
 }
@@ -119,6 +122,7 @@ fn main() -> ExitCode {
                 Verb::Shadow(args) => args.run(out),
                 Verb::Rehearse(args) => args.run(out),
                 Verb::ExecNode(args) => args.run(),
+                Verb::Tee(args) => args.run(),
                 Verb::Extras(extras) => extras.print::<Program>(),
             }
         },

@@ -63,6 +63,7 @@ impl Core<'_> {
             return Err(SuperviseError::Exclusive { from, to });
         }
         let alone = running.alone.again()?;
+        self.end_mirror("another version is started beside the node");
         self.drop_beside();
         let (version, number) = (current.version.clone(), current.number);
         let beside = self.launch(current, alone)?;

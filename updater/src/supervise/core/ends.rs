@@ -35,7 +35,8 @@ impl Core<'_> {
     /// first of them: what serves is never ended in the place of what drains.
     fn left_of(&self, one: &Running) -> Vec<process::Stat> {
         let me = std::process::id().cast_signed();
-        let everyone = process::tree(me, Some(one.pid));
+        let mut everyone = process::tree(me, Some(one.pid));
+        everyone.retain(|stat| !self.mirror.pids().contains(&stat.pid));
         let others: Vec<&Running> = self.all().filter(|other| other.start != one.start).collect();
         if others.is_empty() {
             return everyone;
@@ -105,6 +106,9 @@ impl Core<'_> {
     }
 
     fn ended(&mut self, pid: i32, code: Option<i32>, signal: Option<Signal>) {
+        if self.mirror.pids().contains(&pid) {
+            return self.tee_ended(pid);
+        }
         let Some(one) = self.all_mut().find(|one| one.pid == pid && !one.main_ended) else {
             return;
         };

@@ -38,6 +38,7 @@ impl Core<'_> {
             return Err(SuperviseError::Migrating(generation.number));
         }
         if generation.number != self.generation.number {
+            self.end_mirror("another generation is started");
             (self.crashes, self.quick_exits, self.last_exit) = (0, 0, None);
         }
         self.generation = generation.clone();

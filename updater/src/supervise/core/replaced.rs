@@ -21,6 +21,9 @@ impl Core<'_> {
         if self.beside.is_some() || !self.draining.is_empty() {
             return Some("two versions run just now");
         }
+        if self.mirror.share().is_some() {
+            return Some("live traffic is mirrored just now");
+        }
         match running {
             Some(one) if one.stop.is_none() && one.ready => None,
             Some(_) => Some("the node is starting or stopping"),
@@ -48,6 +51,7 @@ impl Core<'_> {
             sockets,
             generation: self.generation.number,
             node: None,
+            tees: self.mirror.pids().to_vec(),
         };
         let mut node = None;
         if let Some(running) = self.running {
@@ -76,6 +80,7 @@ impl Core<'_> {
         (self.starts, self.crashes, self.quick_exits) =
             (kept.starts, kept.crashes, kept.quick_exits);
         self.last_exit = kept.last_exit;
+        self.mirror = super::mirror::Mirror::adopt(kept.tees);
         self.generation = Generation::read(&self.home, kept.generation)?;
         if let (Some(KeptNode { pid, start, since, oom_kills, log_from, notify }), Some(open)) =
             (kept.node, node)

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 
 use super::{Core, Waiting};
 use crate::supervise::process;
-use crate::supervise::protocol::{MAX_FREEZE_MS, MAX_HOLD_MS, Reply, Request};
+use crate::supervise::protocol::{MAX_FREEZE_MS, MAX_HOLD_MS, MAX_MIRROR_MS, Reply, Request};
 
 /// How long stopping every thread may take.
 const FREEZE_TIME: Duration = Duration::from_secs(5);
@@ -51,6 +51,14 @@ impl Core<'_> {
             }
             Request::Freeze { for_ms } => self.freeze(Duration::from_millis(for_ms)),
             Request::Thaw => Reply::Thawed { was_frozen: self.thaw() },
+            Request::Mirror { share, for_ms } => {
+                let time = Duration::from_millis(for_ms.min(MAX_MIRROR_MS));
+                self.begin_mirror(share, now + time)
+            }
+            Request::Unmirror => {
+                self.end_mirror("the agent has seen enough");
+                Reply::Done
+            }
             Request::Replace => match self.busy() {
                 Some(why) => refused(why),
                 None => {
@@ -102,6 +110,7 @@ impl Core<'_> {
 
     /// TERM to the main process; whoever is left when it has ended gets TERM then.
     pub(super) fn stop(&mut self) {
+        self.end_mirror("the node is being stopped");
         self.thaw();
         self.drop_beside();
         if let Some(running) = self.running.as_mut().filter(|running| running.stop.is_none()) {
@@ -124,7 +133,7 @@ impl Core<'_> {
         }
         let me = std::process::id().cast_signed();
         self.thaw_at = Some(Instant::now() + time.min(Duration::from_millis(MAX_FREEZE_MS)));
-        if process::freeze(me, Instant::now() + FREEZE_TIME) {
+        if process::freeze(me, self.mirror.pids(), Instant::now() + FREEZE_TIME) {
             return Reply::Done;
         }
         self.thaw();
