@@ -171,6 +171,10 @@ fn say(out: Out, report: &Seen) {
         ));
     }
     say_measures(out, report);
+    if let Some(mirrored) = &report.mirrored {
+        mirrored.sentences().into_iter().for_each(|said| out.say(said));
+        out.table(["Answers", "Half within", "99 % within"], mirrored.table());
+    }
     for attempt in &report.attempts {
         let word = if attempt.expected { "declared" } else { "not declared" };
         out.say(format!("  after {:>6} ms  {attempt} ({word})", attempt.after_ms));

@@ -64,6 +64,62 @@ pub struct Mirrored {
     pub old: Option<Took>,
 }
 
+impl Mirrored {
+    /// What there is to say of it.
+    pub fn sentences(&self) -> Vec<String> {
+        let share = f64::from(self.share) / 10_000.0;
+        let mut said = vec![format!(
+            "Live traffic, {share} % of new connections: {} mirrored, {} of them cut short; {} requests asked of it, {} not.",
+            self.connections, self.dropped, self.exchanges, self.not_asked
+        )];
+        said.extend(
+            self.trouble.iter().map(|why| format!("It was not mirrored all the time: {why}.")),
+        );
+        said.extend(
+            self.left_out
+                .iter()
+                .map(|(socket, why)| format!("Socket {socket} was left out: {why}.")),
+        );
+        let reasons =
+            self.not_compared.iter().map(|(why, count)| (count, "connections not compared", why));
+        let failures =
+            self.failed.iter().map(|(why, count)| (count, "requests without an answer", why));
+        said.extend(
+            reasons.chain(failures).map(|(count, what, why)| format!("{count} {what}: {why}.")),
+        );
+        if let Some(Answers { asked, same, differ, noise, unsteady, .. }) = &self.answers {
+            said.push(format!(
+                "{asked} answers beside the old version's and the live node's: {same} the same, {differ} otherwise, {noise} where \
+                 the old version wavered, {unsteady} where nobody agreed."
+            ));
+        }
+        for udp in &self.udp {
+            said.push(match &udp.trouble {
+                Some(why) => format!("UDP port {} was not mirrored: {why}.", udp.port),
+                None => format!(
+                    "UDP port {}: {} datagrams, {} answered by the live node; {} of those not by it, {} otherwise.",
+                    udp.port, udp.requests, udp.answered, udp.unanswered, udp.differing
+                ),
+            });
+        }
+        said
+    }
+
+    /// Who answered how fast: half of the answers, and 99 in 100, in milliseconds.
+    pub fn table(&self) -> Vec<[String; 3]> {
+        let shown = |us: u64| format!("{:.2} ms", us as f64 / 1000.0);
+        let line = |who: &str, took: &Option<Took>| {
+            took.map(|Took { p50_us, p99_us }| [who.to_owned(), shown(p50_us), shown(p99_us)])
+        };
+        let all = [
+            ("live", &self.live),
+            ("new, in the shadow", &self.shadow),
+            ("old, in the shadow", &self.old),
+        ];
+        all.into_iter().filter_map(|(who, took)| line(who, took)).collect()
+    }
+}
+
 /// From a request's last byte to its reply's, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Took {

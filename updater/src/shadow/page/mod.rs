@@ -10,6 +10,7 @@ use countersign_console::page::{
 };
 
 use super::judge::exit_text;
+use super::mirror::Mirrored;
 use super::report::{AttemptSeen, Ending, MigrationRun, Report, Verdict};
 use super::trial::Trial;
 use super::written::WrittenSeen;
@@ -35,6 +36,7 @@ pub fn of_report(report: &Report) -> String {
         .section("What it tried to reach", attempts(&report.attempts, report.unaccounted, true))
         .maybe("What it took", report.ending.as_ref().map(|ending| resources(ending, None)))
         .maybe("Beside the version that runs", report.measures.as_ref().map(measures::section))
+        .maybe("Live traffic", report.mirrored.as_ref().map(mirrored))
         .maybe("What it wrote to its state", report.written.as_ref().map(written))
         .maybe("The end of what it printed", printed(&report.output_end))
         .foot("Nothing real was reached. What a release does after the window was not seen.")
@@ -147,6 +149,12 @@ fn attempt_legend(marks: &[Marks], declared: bool) -> Html {
         ]),
         (false, false) => legend(&[(Tone::Bad, "tried to reach somebody")]),
     }
+}
+
+fn mirrored(seen: &Mirrored) -> Html {
+    let said = Html::all(seen.sentences().into_iter().map(|said| Html::line("p", "", said)));
+    let rows = seen.table().into_iter().map(|row| row.map(Html::text));
+    said.and(table(["Answers", "#Half within", "#99 % within"], rows))
 }
 
 fn migrations(runs: &[MigrationRun]) -> Option<Html> {
