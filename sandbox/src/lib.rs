@@ -39,6 +39,7 @@ compile_error!("countersign-sandbox knows the system calls of x86_64 and aarch64
 mod attempt;
 mod capability;
 mod clock;
+mod door;
 mod error;
 mod link;
 mod lower;

@@ -30,7 +30,7 @@ static FIRST: AtomicBool = AtomicBool::new(true);
 /// A running payload. Dropping it kills everything in the sandbox and waits for that.
 #[derive(Debug)]
 pub struct Running {
-    link: Arc<Mutex<Link>>,
+    pub(crate) link: Arc<Mutex<Link>>,
     keeper: u32,
     known: Mutex<Known>,
 }
@@ -286,7 +286,7 @@ fn unreached(address: SocketAddr, source: std::io::Error) -> Error {
     Error::Network { address: address.to_string(), source }
 }
 
-fn socket_inside(
+pub(crate) fn socket_inside(
     link: &Mutex<Link>,
     request: &Request,
     address: SocketAddr,

@@ -38,6 +38,7 @@ pub(crate) struct Plan {
     pub(crate) limits: Limits,
     pub(crate) network: Network,
     pub(crate) listen: Vec<(String, SocketAddr)>,
+    pub(crate) doors: Vec<SocketAddr>,
     pub(crate) notify: bool,
     pub(crate) census: bool,
     pub(crate) attribute: bool,
@@ -175,6 +176,7 @@ impl Sandbox {
                 limits: Limits::default(),
                 network: Network::None,
                 listen: Vec::new(),
+                doors: Vec::new(),
                 notify: false,
                 census: false,
                 attribute: false,
@@ -254,6 +256,14 @@ impl Sandbox {
     #[must_use]
     pub fn listen(mut self, sockets: Vec<(String, SocketAddr)>) -> Self {
         self.plan.listen = sockets;
+        self
+    }
+
+    /// A door: an address inside the sandbox's network at which the caller listens, by [`Running::door`], from before the
+    /// payload starts. Connections there are no attempts; whom they reach is the caller's affair.
+    #[must_use]
+    pub fn door(mut self, address: SocketAddr) -> Self {
+        self.plan.doors.push(address);
         self
     }
 

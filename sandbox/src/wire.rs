@@ -40,6 +40,8 @@ pub(crate) enum Request {
     Connect(SocketAddr),
     /// A socket for datagrams to a loopback address.
     Datagrams(SocketAddr),
+    /// The listening socket of a door.
+    Door(SocketAddr),
     Attempts,
     Terminate,
     Kill,
@@ -51,7 +53,7 @@ pub(crate) enum Event {
     Started,
     Ready,
     Exited(Exit),
-    /// The answer to `Connect`; the socket travels with it.
+    /// The answer to `Connect` and `Door`; the socket travels with it.
     Socket(Option<Failure>),
     /// The answer to `Attempts`.
     Attempts(Vec<Attempt>),

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! What counts as an attempt: a connection's first segment, a datagram or a ping to any address but
-//! 127.0.0.0/8 and `::1` (talking to oneself reaches nobody), to a declared listening address, or from
+//! 127.0.0.0/8 and `::1` (talking to oneself reaches nobody), to a declared listening address or a door, or from
 //! [`Running::connect`](crate::Running::connect). At port 53 there is no talking to oneself, and a datagram that is
 //! not one plain question to the given name server counts twice: as a question, and as a datagram.
 

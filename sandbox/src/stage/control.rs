@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,12 +24,16 @@ pub(crate) struct Control {
     starting: JoinHandle<()>,
 }
 
+/// A door's address, and its socket until the caller asks for it.
+pub(crate) type Door = (SocketAddr, OwnedFd);
+
 struct Shared {
     caller: UnixStream,
     /// Held while an event is written, so that frames do not mix.
     writing: Mutex<()>,
     ledger: Arc<Ledger>,
     payload: Pid,
+    doors: Mutex<Vec<Door>>,
     out_of_time: AtomicBool,
 }
 
@@ -48,12 +52,14 @@ impl Control {
         payload: Pid,
         wall: Option<Duration>,
         notify: Option<UnixDatagram>,
+        doors: Vec<Door>,
     ) -> Staged<Self> {
         let step = "start the control channel";
         let caller = caller.try_clone().step(step)?;
         let writing = Mutex::new(());
         let out_of_time = AtomicBool::new(false);
-        let shared = Arc::new(Shared { caller, writing, ledger, payload, out_of_time });
+        let doors = Mutex::new(doors);
+        let shared = Arc::new(Shared { caller, writing, ledger, payload, doors, out_of_time });
         let deadline = wall.and_then(|wall| Instant::now().checked_add(wall));
 
         let link = payload_link.try_clone().step(step)?;
@@ -163,6 +169,7 @@ impl Shared {
                 Ok(socket) => self.tell(&Event::Socket(None), &[socket.as_fd()]),
                 Err(error) => self.no_socket(address, &error),
             },
+            Request::Door(address) => self.door(address),
             Request::Attempts => self.tell(&Event::Attempts(self.ledger.attempts()), &[]),
             Request::Kill => kill_all(),
             Request::Terminate => {
@@ -179,6 +186,15 @@ impl Shared {
                 self.tell(&Event::Socket(None), &[socket.as_fd()]);
             }
             Err(error) => self.no_socket(address, &error),
+        }
+    }
+
+    fn door(&self, address: SocketAddr) {
+        let mut doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = doors.iter().position(|(at, _)| *at == address);
+        match known.map(|at| doors.swap_remove(at)) {
+            Some((_, socket)) => self.tell(&Event::Socket(None), &[socket.as_fd()]),
+            None => self.no_socket(address, &io::ErrorKind::NotFound.into()),
         }
     }
 

@@ -16,7 +16,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Gid, Pid, Uid};
 
 use super::cgroup::Membership;
-use super::control::{self, Control};
+use super::control::{self, Control, Door};
 use super::ids::{self, Ids};
 use super::keeper::{last_word, tell};
 use super::output::Pump;
@@ -75,6 +75,7 @@ pub(crate) struct Init<'a> {
 /// The sandbox's network as init holds it.
 struct Networked {
     sockets: Vec<OwnedFd>,
+    doors: Vec<Door>,
     packets: Option<OwnedFd>,
     names: Option<NameServer>,
     before: Counters,
@@ -155,18 +156,17 @@ impl Init<'_> {
             packets = Some(net::packet_socket().needs(EYE)?);
             names = Some(NameServer::bind(ipv6).needs(SINKHOLE)?);
         }
-        let sockets = self
-            .plan
-            .listen
-            .iter()
-            .map(|(_, address)| net::listen(address).fail(Kind::Network, address.to_string()))
-            .collect::<Result<_, _>>()?;
+        let open = |address| net::listen(address).fail(Kind::Network, address.to_string());
+        let listen = &self.plan.listen;
+        let sockets = listen.iter().map(|(_, address)| open(address)).collect::<Result<_, _>>()?;
+        let doors = self.plan.doors.iter().map(|address| Ok((*address, open(address)?)));
+        let doors = doors.collect::<Staged<_>>()?;
         let before = if sinkhole {
             Counters::read().step("read the network's counters")?
         } else {
             Counters::default()
         };
-        Ok(Networked { sockets, packets, names, before })
+        Ok(Networked { sockets, doors, packets, names, before })
     }
 
     /// As root: from here on, root's rights over the machine are gone, and inside init is a stranger to the
@@ -236,11 +236,9 @@ impl Init<'_> {
         sys::set_capabilities(keep).step("drop init's capabilities")?;
         nix::sys::prctl::set_no_new_privs().step("forbid new privileges")?;
 
-        let ledger = Arc::new(Ledger::new(
-            self.plan.listen.iter().map(|(_, address)| *address).collect(),
-            self.plan.first_bytes,
-        ));
-        let Networked { sockets, packets, names, before } = networked;
+        let declared = self.plan.listen.iter().map(|(_, address)| address).chain(&self.plan.doors);
+        let ledger = Arc::new(Ledger::new(declared.copied().collect(), self.plan.first_bytes));
+        let Networked { sockets, doors, packets, names, before } = networked;
         // Only the payload holds them now: when it closes one, the port is closed.
         drop(sockets);
         let pump = match (pipe, self.log.take()) {
@@ -268,6 +266,7 @@ impl Init<'_> {
             payload,
             self.plan.limits.wall,
             notify,
+            doors,
         )?;
 
         let start = Instant::now();

@@ -24,6 +24,7 @@ pub(crate) const ALL: &[Test] = &[
     ("without_a_sinkhole_nothing_is_reachable", none),
     ("sockets_readiness_and_connections_work_as_for_a_real_service", service),
     ("connecting_to_nobody_is_refused", nobody_listens),
+    ("a_door_leads_to_whom_the_caller_likes_and_nothing_beside_it_does", doors),
     ("an_address_that_is_not_the_sandboxs_cannot_be_listened_on", foreign_listen),
 ];
 
@@ -189,6 +190,36 @@ fn service() {
         let ended = running.wait().unwrap();
         assert_eq!((ended.attempts, ended.unaccounted), (Vec::new(), 0));
     }
+}
+
+fn doors() {
+    let door: SocketAddr = "198.19.0.2:7000".parse().unwrap();
+    let here = sandbox(["hang"]).network(Network::Sinkhole).door(door).spawn().unwrap();
+    let web: SocketAddr = "127.0.0.1:80".parse().unwrap();
+    let serve = sandbox(["serve"]).network(Network::Sinkhole).notify();
+    let mut there = serve.listen(vec![("web".to_owned(), web)]).spawn().unwrap();
+    assert_eq!(there.wait_ready(Instant::now() + PATIENCE).unwrap(), Readiness::Ready);
+    let listener = here.door(door).unwrap();
+    let mut neighbour = here.connect(door).unwrap();
+    let (mut from, mut to) = (listener.accept().unwrap().0, there.connect(web).unwrap());
+    neighbour.write_all(b"hello").unwrap();
+    let mut five = [0; 5];
+    from.read_exact(&mut five).unwrap();
+    to.write_all(&five).unwrap();
+    let mut answer = String::new();
+    to.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "web hello");
+    // A door is given out once, and closed for good.
+    assert!(matches!(here.door(door), Err(Error::Network { .. })));
+    drop(listener);
+    assert!(matches!(here.connect(door), Err(Error::Network { .. })));
+    // Whoever goes through it makes no attempt; the port beside it is the world.
+    let words = ["tcp", "198.19.0.2:7000", "198.19.0.2:7001"];
+    let attempts = attempts(sandbox(words).door(door));
+    assert_eq!(attempts.len(), 1, "{attempts:?}");
+    assert_eq!(find(&attempts, Protocol::Tcp, "198.19.0.2:7001").count, 1);
+    let datagram = self::attempts(sandbox(["udp", "198.19.0.2:7000"]).door(door));
+    assert_eq!(datagram.len(), 1, "{datagram:?}");
 }
 
 fn nobody_listens() {
