@@ -43,6 +43,9 @@ pub use area::{AreaSpec, BadStatePath, StatePath};
 mod check;
 
 pub use check::{Check, CommandNumber, HttpNumber, Number, check_all};
+mod meet;
+
+pub use meet::MeetSpec;
 mod shadow;
 
 pub use shadow::{HttpRequest, RawRequest, Same, Scripted, ShadowSpec, compiled};

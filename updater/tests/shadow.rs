@@ -28,7 +28,7 @@ use fixture::{PRODUCT, Repository};
 
 fn main() -> ExitCode {
     countersign_sandbox::init_if_asked();
-    let tests: [(&str, fn()); 21] = [
+    let tests: [(&str, fn()); 27] = [
         ("a_quiet_node_is_cleared_and_the_clearance_can_be_recalled", quiet),
         ("health_and_version_are_asked_over_the_nodes_own_socket", healthy),
         ("an_answer_that_names_another_version_refuses", other_version),
@@ -49,6 +49,12 @@ fn main() -> ExitCode {
         ("a_crash_at_the_end_refuses_where_the_old_version_ends_well", ends_worse),
         ("without_an_old_version_the_script_alone_is_kept_to", script_alone),
         ("an_old_version_that_cannot_run_here_is_told_and_refuses_nothing", unfit_beside),
+        ("versions_that_understand_each_other_from_both_sides_are_cleared", meets),
+        ("a_version_that_the_old_one_does_not_understand_is_refused", misunderstood),
+        ("whatever_is_tried_during_a_meeting_is_its_own_versions_attempt", meets_and_phones_home),
+        ("a_node_that_dials_its_peer_itself_reaches_it_by_the_same_door", dials),
+        ("a_peer_that_never_answers_is_waited_for_as_long_as_was_declared", hangs),
+        ("versions_without_a_common_protocol_do_not_meet", no_common_protocol),
         ("a_version_that_cannot_open_a_copy_is_told_with_its_last_words", opens),
     ];
     let trials = tests.map(|(name, test)| {
@@ -91,6 +97,11 @@ while (accept(my $client, $listener)) {{
 }
 
 fn bench(script: &str, node: Value) -> Bench {
+    bench_of(script, node, json!({}))
+}
+
+/// The same with `more` in the release beside its node.
+fn bench_of(script: &str, node: Value, more: Value) -> Bench {
     let mut own = json!({
         "command": ["bin/node", "serve", "{state}"],
         "listen": { "http": "127.0.0.1:8080" },
@@ -101,7 +112,9 @@ fn bench(script: &str, node: Value) -> Bench {
         own[key] = value.clone();
     }
     let mut repository = Repository::new();
-    repository.add("2.0.0", &[("bin/node*", script)], json!({ "node": own }));
+    let mut release = more;
+    release["node"] = own;
+    repository.add("2.0.0", &[("bin/node*", script)], release);
     repository.publish(2);
     let dir = tempfile::tempdir().unwrap();
     let home = Home::create(&dir.path().join("node")).unwrap();
@@ -499,4 +512,145 @@ fn ends_worse() {
     let report = bench.run(Some(&old_with(&bench, &ending("exit 0"))));
     let wanted = Reason::EndsWorse { exit: Exit::Signal(6), old: Exit::Code(0) };
     assert_eq!(reasons(report.report()), [wanted]);
+}
+
+/// A server that can begin an exchange: it asks the peer, and wants a product named.
+fn peer(more: &str) -> String {
+    let exchange = r#"use Socket;
+if ($ARGV[0] eq 'exchange') {
+    my ($host, $port) = split(/:/, $ARGV[2]);
+    socket(my $s, PF_INET, SOCK_STREAM, 0);
+    connect($s, pack_sockaddr_in($port, inet_aton($host))) or die "no peer: $!";
+    send($s, "GET /hello HTTP/1.0\r\n\r\n", 0);
+    my $answer = join('', <$s>);
+    MORE
+    exit 0 if $answer =~ /"product"/;
+    print "not understood: $answer";
+    exit 5;
+}"#;
+    server("2.0.0", "").replace("use Socket;", exchange).replace("MORE", more)
+}
+
+fn meeting() -> Value {
+    let command = ["bin/node", "exchange", "{own}", "{peer}"];
+    let meet = json!({ "listen": "http", "command": command, "within": 60 });
+    json!({ "ready": "notify", "shadow": { "meet": meet } })
+}
+
+/// The version before, whose release declares an exchange too.
+fn old_peer(bench: &Bench, script: &str) -> Generation {
+    let old = old_with(bench, script);
+    let release = bench.home.stored(bench.staged.identity()).join("release.json");
+    let mut release: Value = serde_json::from_slice(&fs::read(release).unwrap()).unwrap();
+    release["artifact"]["sha256"] = json!(old.binary.to_string());
+    let place = bench.home.stored(&old.binary).join("release.json");
+    fs::write(place, release.to_string()).unwrap();
+    old
+}
+
+fn pairs(report: &Report) -> Vec<(String, bool)> {
+    let pairs = &report.meeting.as_ref().unwrap().pairs;
+    pairs.iter().map(|pair| (pair.begun_by.to_string(), pair.succeeded())).collect()
+}
+
+fn meets() {
+    let bench = bench(&peer(""), meeting());
+    let old = old_peer(&bench, &peer(""));
+    let report = bench.run(Some(&old));
+    let seen = report.report();
+    assert_eq!(seen.verdict, Verdict::Cleared, "{seen:#?}");
+    let wanted = [("2.0.0".to_owned(), true), (old.version.to_string(), true)];
+    assert_eq!(pairs(seen), wanted, "{seen:#?}");
+    assert_eq!((seen.attempts.as_slice(), seen.unaccounted), ([].as_slice(), 0));
+    let page = shadow::page::of_report(seen);
+    assert!(page.contains("A meeting with the version that runs"), "{page}");
+    // One that declares no exchange is only met, and does not begin.
+    let silent = old_with(&bench, &peer("$| = 1;"));
+    assert_eq!(pairs(bench.run(Some(&silent)).report()), [("2.0.0".to_owned(), true)]);
+    let alone = bench.run(None);
+    let meeting = alone.report().meeting.as_ref().unwrap();
+    assert_eq!(meeting.with, Beside::Nothing("nothing ran here before".to_owned()));
+}
+
+fn misunderstood() {
+    let bench = bench(&peer("").replace("'{\"product", "'{\"name"), meeting());
+    let old = old_peer(&bench, &peer(""));
+    let report = bench.run(Some(&old));
+    let [reason @ Reason::NotUnderstood { pair }] = reasons(report.report()) else {
+        panic!("{report:#?}")
+    };
+    assert_eq!((&pair.begun_by, pair.exit), (&old.version, Some(Exit::Code(5))));
+    assert!(pair.output_end.contains("not understood"), "{pair:?}");
+    let wanted =
+        format!("the exchange that version {} began with version 2.0.0 ended with", old.version);
+    assert!(reason.to_string().starts_with(&wanted), "{reason}");
+    assert!(report.clear().is_err());
+}
+
+fn meets_and_phones_home() {
+    let reach = |port: u16, host: &str| {
+        format!(
+            "socket(my $h, PF_INET, SOCK_STREAM, 0); connect($h, pack_sockaddr_in({port}, inet_aton({host})));"
+        )
+    };
+    // Who begins, to its peer beside the door; the node, when a peer speaks to it.
+    let node = format!("if (/hello/) {{ {} }} last if", reach(6666, "'203.0.113.6'"));
+    let bench = bench(&peer(&reach(4444, "$host")).replace("last if", &node), meeting());
+    let old = old_peer(&bench, &peer(&reach(5555, "'203.0.113.5'")));
+    let report = bench.run(Some(&old));
+    let mut ports: Vec<_> = reasons(report.report())
+        .iter()
+        .map(|reason| match reason {
+            Reason::PhonesHome { attempt } => attempt.port,
+            other => panic!("{other}"),
+        })
+        .collect();
+    ports.sort_unstable();
+    assert_eq!(ports, [Some(4444), Some(6666)], "the old version's is no attempt of the new one");
+}
+
+fn dials() {
+    // Who begins asks its own node to speak to the other one.
+    let asks = peer("").replace("$ARGV[2]", "$ARGV[1]").replace("/hello", "/dial/$ARGV[2]");
+    let dial = r#"if (m{GET /dial/(.*):(\d+)}) {
+        my ($host, $port) = ($1, int($2));
+        socket(my $p, PF_INET, SOCK_STREAM, 0);
+        connect($p, pack_sockaddr_in($port, inet_aton($host))) or die "no peer: $!";
+        send($p, "GET /hello HTTP/1.0\r\n\r\n", 0);
+        join('', <$p>) =~ /product/ or die "no answer";
+        print STDERR "spoken to\n";
+    }
+    last if"#;
+    let bench = bench(&asks.replace("last if", dial), meeting());
+    let report = bench.run(Some(&old_peer(&bench, &asks.replace("last if", dial))));
+    let seen = report.report();
+    assert_eq!(seen.verdict, Verdict::Cleared, "{seen:#?}");
+    assert_eq!(pairs(seen).len(), 2);
+    let log = bench.home.log().join(format!("shadow-{}.meet.log", bench.staged.identity().short()));
+    assert!(fs::read_to_string(&log).unwrap().contains("spoken to"), "{}", log.display());
+}
+
+fn hangs() {
+    let mut node = meeting();
+    node["shadow"]["meet"]["within"] = json!(1);
+    let silent = peer("").replace("last if", "sleep 1000 if /hello/; last if");
+    let bench = bench(&silent, node);
+    let old = old_peer(&bench, &peer(""));
+    let report = bench.run(Some(&old));
+    let [Reason::NotUnderstood { pair }] = reasons(report.report()) else { panic!("{report:#?}") };
+    assert_eq!((&pair.begun_by, pair.exit), (&old.version, Some(Exit::WallTime)));
+}
+
+fn no_common_protocol() {
+    let bench = bench_of(&peer(""), meeting(), json!({ "protocol": [2, 3] }));
+    let old = Generation { protocol: Some((1, 1)), ..old_peer(&bench, &peer("")) };
+    let report = bench.run(Some(&old));
+    let [reason @ Reason::NoCommonProtocol { .. }] = reasons(report.report()) else {
+        panic!("{report:#?}")
+    };
+    assert!(
+        reason.to_string().contains("protocols 2 to 3, and the old version 1 to 1"),
+        "{reason}"
+    );
+    assert_eq!(pairs(report.report()), []);
 }

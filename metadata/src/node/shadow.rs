@@ -27,7 +27,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BadNode, check};
+use super::{BadNode, MeetSpec, check};
 
 /// What a release says about its run in the shadow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +48,9 @@ pub struct ShadowSpec {
     /// UDP ports of the node, whose datagrams may be mirrored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub udp: Vec<u16>,
+    /// An exchange with the version that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meet: Option<MeetSpec>,
 }
 
 impl Default for ShadowSpec {
@@ -58,6 +61,7 @@ impl Default for ShadowSpec {
             errors: None,
             same: Same::default(),
             udp: Vec::new(),
+            meet: None,
         }
     }
 }
@@ -170,6 +174,9 @@ impl ShadowSpec {
         }
         if !same.headers.iter().all(|name| is_token(name)) {
             return Err(BadNode::Range("shadow.same.headers holds names of headers"));
+        }
+        if let Some(meet) = &self.meet {
+            meet.check(&has_socket)?;
         }
         for request in &self.requests {
             if !has_socket(request.socket()) {

@@ -6,7 +6,9 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::Duration;
 
-use countersign_metadata::node::{ShadowSpec, compiled};
+use countersign_metadata::Release;
+use countersign_metadata::layout::limit;
+use countersign_metadata::node::{MeetSpec, ShadowSpec, compiled};
 use countersign_sandbox::Sandbox;
 use regex_lite::Regex;
 
@@ -38,7 +40,9 @@ pub(super) type Prepared<'a> = Result<Old<'a>, String>;
 /// The old version, ready to be started.
 pub(super) struct Old<'a> {
     pub(super) generation: &'a Generation,
-    room: Room,
+    pub(super) room: Room,
+    /// The exchange that it declares itself.
+    pub(super) meet: Option<MeetSpec>,
 }
 
 /// Makes a view of `snapshot` of its own for `old`.
@@ -62,8 +66,16 @@ pub(super) fn prepare<'a>(
     let made_up = migration::identity(config, generation, &room).map_err(|error| told(&error))?;
     match made_up.and_then(|made| made.trouble) {
         Some(trouble) => Err(trouble),
-        None => Ok(Old { generation, room }),
+        None => Ok(Old { generation, room, meet: exchange_of(home, generation) }),
     }
+}
+
+/// What its release says, as it lies in the store. What cannot be read is not known.
+fn exchange_of(home: &Home, old: &Generation) -> Option<MeetSpec> {
+    let path = home.stored(&old.binary).join("release.json");
+    let bytes = durable::read(&path, limit::METADATA).ok().flatten()?;
+    let release: Release = serde_json::from_slice(&bytes).ok()?;
+    release.node.filter(|_| release.artifact.sha256 == old.binary)?.shadow?.meet
 }
 
 impl Old<'_> {

@@ -8,6 +8,7 @@ use countersign_sandbox::{Attempt, Exit, Lowerable, Protocol};
 use serde::{Deserialize, Serialize};
 
 use super::measures::{Figure, Measures};
+use super::meeting::{Pair, Protocols};
 use super::migration::Rehearsal;
 use super::mirror::Mirrored;
 use super::replies::Answers;
@@ -41,6 +42,8 @@ pub enum Reason {
     UnexpectedAnswers { script: Kept },
     DangerousCalls { calls: BTreeSet<String> },
     EndsWorse { exit: Exit, old: Exit },
+    NoCommonProtocol { protocols: Protocols },
+    NotUnderstood { pair: Pair },
 }
 
 impl fmt::Display for Reason {
@@ -91,6 +94,12 @@ impl fmt::Display for Reason {
                 let (exit, old) = (exit_text(*exit), exit_text(*old));
                 write!(f, "asked to end, it ended with {exit}, and the old version with {old}")
             }
+            Self::NoCommonProtocol { protocols: Protocols { new, old } } => write!(
+                f,
+                "it speaks protocols {} to {}, and the old version {} to {}: they have none in common",
+                new.0, new.1, old.0, old.1
+            ),
+            Self::NotUnderstood { pair } => pair.fmt(f),
             Self::DangerousCalls { calls } => {
                 let names: Vec<_> = calls.iter().map(String::as_str).collect();
                 write!(
@@ -180,6 +189,7 @@ pub(super) fn report(
         output_end: String::new(),
         measures,
         mirrored,
+        meeting: None,
     }
 }
 

@@ -9,12 +9,15 @@ mod calls;
 mod judge;
 mod line;
 mod measures;
+mod meet;
+mod meeting;
 mod migration;
 mod mirror;
 mod normal;
 mod open;
 pub mod page;
 mod probe;
+mod relay;
 mod replies;
 mod report;
 mod room;
@@ -40,6 +43,7 @@ pub use calls::Calls;
 pub use countersign_sandbox::{Lowerable, NotLowerable};
 pub use judge::{Reason, exit_text};
 pub use measures::{Beside, Figure, Measures, Stands, What};
+pub use meeting::{Meeting, Pair, Protocols};
 pub use mirror::{Datagrams, Mirrored, Took};
 pub use open::{Opening, open};
 pub use probe::{Answer, ProbeError, health as probe_health};
@@ -199,6 +203,7 @@ pub fn run(
             seen: None,
             measures: None,
             mirrored: None,
+            meeting: None,
             written: room.state.written()?,
             said: tail(&log)?,
         }
@@ -207,9 +212,9 @@ pub fn run(
     };
     let declared = release.node.iter().flat_map(|node| &node.connects_to);
     let allowed = declared.chain(&config.shadow.allow).cloned().collect();
-    let Tried { seen, measures, mirrored, written, said } = tried;
+    let Tried { seen, measures, mirrored, meeting, written, said } = tried;
     let beside = (measures, mirrored);
-    let mut report = judge::report(release, config, rehearsal, seen, beside, &allowed);
+    let mut report = judge::report(release, config, rehearsal, seen, beside, &allowed).met(meeting);
     report.output_end = said;
     report.written = written;
     let bytes = serde_json::to_vec_pretty(&report).map_err(io::Error::from);
@@ -224,6 +229,7 @@ struct Tried {
     seen: Option<watch::Seen>,
     measures: Option<Measures>,
     mirrored: Option<Mirrored>,
+    meeting: Option<Meeting>,
     written: Option<WrittenSeen>,
     said: String,
 }
@@ -263,11 +269,16 @@ fn try_it(
     let (written, said) = (room.state.written()?, tail(log)?);
     let mirrored = watched.mirrored;
     let mut seen = watched.new;
-    let old = old.filter(|_| measures.is_beside() && !seen.early && seen.ready_after.is_some());
-    if let Some(old) = old {
+    let ran = !seen.early && seen.ready_after.is_some();
+    if let Some(old) = old.filter(|_| measures.is_beside() && ran) {
         measures.calls = beside::census(config, &spec, (launch, room), old, &mut seen)?;
     }
-    Ok(Tried { seen: Some(seen), measures: Some(measures), mirrored, written, said })
+    let mut meeting = None;
+    if ran {
+        let old = (prepared, &measures.beside);
+        meeting = meet::hold(config, spec.meet.as_ref(), (new, room), old, &mut seen)?;
+    }
+    Ok(Tried { seen: Some(seen), measures: Some(measures), mirrored, meeting, written, said })
 }
 
 fn plan(config: &Config, launch: &Launch, window: Duration, log: &Path) -> watch::Plan {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::judge::Reason;
 use super::measures::Measures;
+use super::meeting::Meeting;
 use super::mirror::Mirrored;
 use super::written::WrittenSeen;
 
@@ -64,6 +65,9 @@ pub struct Report {
     /// What it takes, beside the old version; absent if it was never started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measures: Option<Measures>,
+    /// How it met the old version; absent if it declares no exchange, or was never ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meeting: Option<Meeting>,
 }
 
 /// A migration of one area of the copied state.

@@ -96,19 +96,38 @@ impl Room {
         words: &[String],
         limits: Limits,
     ) -> Result<Sandbox, DiskError> {
+        drop_sockets(self.state.written_to())?;
+        let file_bytes = longest_file(&self.state.seen())?;
+        let sandbox = self.stateless(launch, words, Limits { file_bytes, ..limits })?;
+        Ok(with_state(sandbox, &self.state, self.keep_free))
+    }
+
+    /// A command beside the node: it has the release and no state.
+    pub(super) fn visitor(
+        &self,
+        launch: &Launch,
+        words: &[String],
+        wall: Duration,
+    ) -> Result<Sandbox, DiskError> {
+        self.stateless(launch, words, Limits { wall: Some(wall), ..self.limits.clone() })
+    }
+
+    fn stateless(
+        &self,
+        launch: &Launch,
+        words: &[String],
+        limits: Limits,
+    ) -> Result<Sandbox, DiskError> {
         let mut command: Vec<OsString> = words.iter().map(OsString::from).collect();
         if let Some(program) = command.first_mut() {
             *program = Path::new(TREE).join(&*program).into_os_string();
         }
         let log = File::options().append(true).open(&self.log).on_disk("write", &self.log)?;
-        drop_sockets(self.state.written_to())?;
-        let file_bytes = longest_file(&self.state.seen())?;
-        let sandbox = plain(command, Limits { file_bytes, ..limits })
+        let mut sandbox = plain(command, limits)
             .lower(self.lower.iter().copied())
             .first_bytes(self.first_bytes)
-            .mount(Mount::ReadOnly { from: self.tree.clone(), to: TREE.into() });
-        let mut sandbox =
-            with_state(sandbox, &self.state, self.keep_free).output(log, super::MAX_OUTPUT);
+            .mount(Mount::ReadOnly { from: self.tree.clone(), to: TREE.into() })
+            .output(log, super::MAX_OUTPUT);
         for (name, value) in &launch.environment {
             sandbox = sandbox.environment(name, value);
         }

@@ -83,9 +83,9 @@ pub(super) struct Watched {
 }
 
 /// One version in a sandbox of its own.
-struct Lane<'a> {
+pub(super) struct Lane<'a> {
     plan: &'a Plan,
-    running: Running,
+    pub(super) running: Running,
     started: Instant,
     ready_after: Option<Duration>,
     waited: Duration,
@@ -164,7 +164,10 @@ fn look<'a>(looks: &mut Looks, new: &mut Lane<'a>, old: &mut Option<Result<Lane<
 
 impl<'a> Lane<'a> {
     /// Starts it, and waits until it is ready.
-    fn start(sandbox: Sandbox, plan: &'a Plan) -> Result<Self, countersign_sandbox::Error> {
+    pub(super) fn start(
+        sandbox: Sandbox,
+        plan: &'a Plan,
+    ) -> Result<Self, countersign_sandbox::Error> {
         let started = Instant::now();
         let mut running = sandbox.spawn()?;
         let ready = wait_ready(&mut running, plan, started + plan.ready_within)?;
@@ -182,7 +185,7 @@ impl<'a> Lane<'a> {
     }
 
     /// The old version, if it can be compared with: it is ready and healthy.
-    fn fit(mut self) -> Result<Self, String> {
+    pub(super) fn fit(mut self) -> Result<Self, String> {
         if self.ready_after.is_some() {
             self.first_health();
         }
@@ -215,7 +218,7 @@ impl<'a> Lane<'a> {
         }
     }
 
-    fn finish(mut self, watched: Duration) -> Result<Seen, countersign_sandbox::Error> {
+    pub(super) fn finish(mut self, watched: Duration) -> Result<Seen, countersign_sandbox::Error> {
         let early = self.running.has_exited().is_some();
         if !early {
             self.running.terminate(self.plan.grace)?;

@@ -1,6 +1,7 @@
 //! Regressions planted in the example node, each tried in a real shadow beside the release before it; and releases without one.
 //!
-//! Minutes long, so ignored: `.ci/full regressions` runs it. `PLANTED_FOR` is the window, 20 seconds by default.
+//! Minutes long, so ignored: `.ci/full regressions` runs it. `PLANTED_FOR` is the window, 20 seconds by default;
+//! `PLANTED_ONLY` is the one regression to try.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests whose main() is ours")]
 
@@ -15,8 +16,8 @@ use std::process::ExitCode;
 use countersign_updater::fetch::fetch;
 use countersign_updater::generation::{Generation, Launch};
 use countersign_updater::policy::{self, Facts};
-use countersign_updater::shadow::{self, Reason, Report, Stands, Verdict, What};
-use countersign_updater::stage::stage;
+use countersign_updater::shadow::{self, Pair, Reason, Report, Stands, Verdict, What};
+use countersign_updater::stage::{StagedVersion, stage};
 use countersign_updater::{Config, Home, doctor};
 use libtest_mimic::{Arguments, Trial};
 use serde_json::{Value, json};
@@ -48,7 +49,7 @@ fn tried(old: &str, regression: &str) -> Report {
     }
     let files = nodes::binary("regressions");
     let tar = fixture::tar_of(&[("bin/examplenode*", files.as_slice())]);
-    let release = fixture::release("6.0.0", &tar, json!({ "node": spec }));
+    let release = fixture::release("6.0.0", &tar, json!({ "node": spec, "protocol": [1, 2] }));
     repository.add_tar(&release, &tar);
     repository.publish(2);
     let dir = tempfile::tempdir().unwrap();
@@ -74,7 +75,7 @@ fn tried(old: &str, regression: &str) -> Report {
     let choice = policy::choose(&config, &repository.releases(), facts);
     let fetched = fetch(&home, &config, choice.approved.unwrap(), &mut |_| {}).unwrap();
     let staged = stage(&home, fetched).unwrap();
-    let generation = installed(&home, old);
+    let generation = installed(&home, &staged, old);
     let copy = dir.path().join("copy");
     nodes::fill(&nodes::path(old), &copy);
     let report = shadow::run(&home, &config, &staged, &copy, Some(&generation)).unwrap();
@@ -82,7 +83,7 @@ fn tried(old: &str, regression: &str) -> Report {
 }
 
 /// The release that ran before, in the store.
-fn installed(home: &Home, version: &str) -> Generation {
+fn installed(home: &Home, staged: &StagedVersion, version: &str) -> Generation {
     let spec = nodes::spec(version);
     let spec = serde_json::from_value(spec).unwrap();
     let schema = if version == "1.0.0" { 1 } else { 2 };
@@ -97,12 +98,17 @@ fn installed(home: &Home, version: &str) -> Generation {
             ("counters".parse().unwrap(), 1),
         ]),
         held: BTreeMap::new(),
-        protocol: None,
+        protocol: Some((1, 1)),
         launch: Launch::new(&spec, &BTreeMap::new()),
     };
     let bin = generation.tree(home).join("bin");
     fs::create_dir_all(&bin).unwrap();
     fs::copy(nodes::path(version), bin.join("examplenode")).unwrap();
+    // It declares the same exchange as the new one.
+    let release = fs::read(home.stored(staged.identity()).join("release.json")).unwrap();
+    let mut release: Value = serde_json::from_slice(&release).unwrap();
+    release["artifact"]["sha256"] = json!(generation.binary.to_string());
+    fs::write(home.stored(&generation.binary).join("release.json"), release.to_string()).unwrap();
     generation
 }
 
@@ -127,15 +133,20 @@ fn tell(name: &str, report: &Report) {
 fn planted() {
     println!("| planted | requests | verdict |\n|---|---|---|");
     type Expected = fn(&Reason) -> bool;
-    let cases: [(&str, &str, Expected); 6] = [
+    let cases: [(&str, &str, Expected); 7] = [
         ("2.0.0", "slow", |r| over(r, What::Latency)),
         ("2.0.0", "leaking", |r| over(r, What::Growth)),
         ("2.0.0", "wrong", |r| matches!(r, Reason::OtherAnswers { .. })),
         ("2.0.0", "disk", |r| over(r, What::Written)),
         ("2.0.0", "noisy", |r| over(r, What::Errors)),
+        ("2.0.0", "protocol", |r| matches!(r, Reason::NotUnderstood { .. })),
         ("1.0.0", "migration", |r| matches!(r, Reason::OtherAnswers { .. })),
     ];
+    let only = std::env::var("PLANTED_ONLY").ok();
     for (old, regression, expected) in cases {
+        if only.as_ref().is_some_and(|only| only != regression) {
+            continue;
+        }
         let report = tried(old, regression);
         tell(regression, &report);
         assert!(reasons(&report).iter().any(expected), "{regression}: {report:#?}");
@@ -151,6 +162,11 @@ fn clean() {
         assert_eq!(report.verdict, Verdict::Cleared, "{report:#?}");
         let measures = report.measures.unwrap();
         assert!(measures.is_beside() && measures.calls.is_some(), "{measures:#?}");
+        let meeting = report.meeting.unwrap();
+        assert!(
+            meeting.pairs.len() == 2 && meeting.pairs.iter().all(Pair::succeeded),
+            "{meeting:#?}"
+        );
         assert!(measures.figures.iter().all(|f| f.verdict == Stands::Within), "{measures:#?}");
     }
 }

@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use crate::commit::Pending;
 use crate::failure::Outcome;
 use crate::http::{Request, Response};
-use crate::release;
 use crate::state::{Area, Change, Counters, Entry, Log, MAX_KEY, Stored, Values};
+use crate::{peer, release};
 
 /// What the workers read and the committer writes.
 pub(crate) struct Shared {
@@ -75,11 +75,15 @@ impl Api<'_> {
                 _ => Response::text(405, "a key takes GET, PUT and DELETE"),
             };
         }
+        if let Some(what) = request.path.strip_prefix("/peer/").filter(|what| *what != "hello") {
+            return self.exchange(what, &request);
+        }
         match (method, request.path.as_str()) {
+            ("GET", "/peer/hello") => Response::text(200, &peer::hello()),
             ("GET", "/node/version") => Response::json(version()),
             ("GET", "/stats") => Response::json(self.stats()),
             (_, "/node/version" | "/stats") => Response::text(405, "this takes GET"),
-            _ => Response::text(404, "there are /kv/KEY, /node/version and /stats"),
+            _ => Response::text(404, "there are /kv/KEY, /node/version, /stats and /peer"),
         }
     }
 
@@ -104,6 +108,25 @@ impl Api<'_> {
         match sent.ok().and_then(|()| on_disk.recv().ok()) {
             Some(()) => Response::text(200, "written"),
             None => Response::text(500, "not written: the node is stopping on an error"),
+        }
+    }
+
+    /// What a peer gives is written, and what is there then is the answer.
+    fn exchange(&self, protocol: &str, request: &Request) -> Response {
+        let (protocol, given) = match peer::asked(protocol, request) {
+            Ok(asked) => asked,
+            Err(response) => return response,
+        };
+        if !is_key(&given.key) {
+            return Response::text(400, "not a key");
+        }
+        let written = self.write(given.key.clone(), Change::Put(given.value));
+        match self.shared.get(&given.key) {
+            Some(stored) if written.status == 200 => {
+                let answer = peer::Message { key: given.key, value: stored.value };
+                Response::bytes(answer.write(protocol))
+            }
+            _ => written,
         }
     }
 

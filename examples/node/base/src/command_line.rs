@@ -1,4 +1,4 @@
-//! The command line: three verbs and their flags.
+//! The command line: four verbs and their flags.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::checkpoint::Checkpoint;
 use crate::failure::{Failure, Outcome, USAGE};
 use crate::migrate::Migrate;
+use crate::peer::Exchange;
 use crate::release;
 use crate::serve::Serve;
 use crate::state::Area;
@@ -16,6 +17,7 @@ pub(crate) enum Verb {
     Serve(Serve),
     Checkpoint(Checkpoint),
     Migrate(Migrate),
+    Exchange(Exchange),
     Say(String),
 }
 
@@ -29,6 +31,8 @@ A small key-value node over HTTP, to be released and updated.
       Writes a consistent copy of the state, whether the node runs or not.
   examplenode migrate --area AREA --state DIR --from N --to M
       Brings an area (values, counters) from one schema to another. The node must not run.
+  examplenode exchange --own ADDR --peer ADDR
+      Gives a value to the node at --peer, and what it answers to the one at --own.
   examplenode --version | --help
 
 By hand:
@@ -46,6 +50,15 @@ pub(crate) fn parse(words: impl Iterator<Item = String>) -> Outcome<Verb> {
         "serve" => Flags::read(words, &["--state", "--listen"])?,
         "checkpoint" => Flags::read(words, &["--state", "--to"])?,
         "migrate" => Flags::read(words, &["--area", "--state", "--from", "--to"])?,
+        "exchange" => {
+            let mut flags = Flags::read(words, &["--own", "--peer"])?;
+            let mut address =
+                |name| flags.address(name)?.ok_or_else(|| usage(format!("{name} is missing")));
+            return Ok(Verb::Exchange(Exchange {
+                own: address("--own")?,
+                peer: address("--peer")?,
+            }));
+        }
         "--help" | "-h" | "help" => return Ok(Verb::Say(HELP.to_owned())),
         "--version" | "-V" => return Ok(Verb::Say(format!("examplenode {}", release::VERSION))),
         other => return Err(usage(format!("there is no verb {other:?}; see examplenode --help"))),

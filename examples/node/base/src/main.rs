@@ -7,6 +7,7 @@
 //!   commit      group commit: append, fsync, then answer
 //! checkpoint  a consistent copy while the node runs
 //! migrate     one area of state from one schema to another
+//! exchange    one value given to another node and taken by the own (peer)
 //! state/      what is on disk
 //! release     all that differs between the releases of this node
 //! ```
@@ -19,6 +20,7 @@ mod failure;
 mod http;
 mod migrate;
 mod notify;
+mod peer;
 mod release;
 mod serve;
 mod socket;
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         Verb::Serve(serve) => serve.run(),
         Verb::Checkpoint(checkpoint) => checkpoint.run(),
         Verb::Migrate(migrate) => migrate.run(),
+        Verb::Exchange(exchange) => exchange.run(),
         Verb::Say(text) => {
             failure::answer(&text);
             Ok(())

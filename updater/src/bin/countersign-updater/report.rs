@@ -121,11 +121,14 @@ impl Report {
     }
 }
 
-/// What it takes, beside the version that ran.
+/// What it takes, beside the version that ran, and how it met that one.
 pub(crate) fn say_measures(out: Out, report: &Seen) {
     if let Some(measures) = &report.measures {
         measures.sentences().into_iter().for_each(|said| out.say(said));
         out.table(["Figure", "New", "Old", "Limit", ""], measures.table());
+    }
+    if let Some(meeting) = &report.meeting {
+        meeting.sentences().into_iter().for_each(|said| out.say(said));
     }
 }
 

@@ -3,6 +3,7 @@
 //! A section is a function from its part of the report to markup, and is left out where that part is absent.
 
 mod measures;
+mod meeting;
 mod tree;
 
 use countersign_console::page::{
@@ -37,6 +38,10 @@ pub fn of_report(report: &Report) -> String {
         .maybe("What it took", report.ending.as_ref().map(|ending| resources(ending, None)))
         .maybe("Beside the version that runs", report.measures.as_ref().map(measures::section))
         .maybe("Live traffic", report.mirrored.as_ref().map(mirrored))
+        .maybe(
+            "A meeting with the version that runs",
+            report.meeting.as_ref().map(meeting::section),
+        )
         .maybe("What it wrote to its state", report.written.as_ref().map(written))
         .maybe("The end of what it printed", printed(&report.output_end))
         .foot("Nothing real was reached. What a release does after the window was not seen.")

@@ -7,6 +7,8 @@ mod client;
 #[cfg(test)]
 mod drains;
 #[cfg(test)]
+mod exchanges;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod migrates;

@@ -20,3 +20,8 @@ pub(crate) fn on_read(_value: &mut [u8]) {}
 
 /// Called with each value that a migration is about to write.
 pub(crate) fn on_migrated(_value: &mut [u8]) {}
+
+/// Called with the protocol of each message between nodes; returns the one whose form it has.
+pub(crate) fn on_message(protocol: u32) -> u32 {
+    protocol
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// This release.
 pub(crate) const VERSION: &str = "6.0.0";
 /// Oldest and newest protocol that it speaks.
-pub(crate) const PROTOCOL: [u32; 2] = [1, 1];
+pub(crate) const PROTOCOL: [u32; 2] = [1, 2];
 /// Schema of the values: a value and when it was written.
 pub(crate) const VALUES_SCHEMA: u32 = 2;
 /// Schema of the counters.
@@ -74,4 +74,9 @@ pub(crate) fn on_migrated(value: &mut [u8]) {
     {
         *byte ^= 1;
     }
+}
+
+/// Called with the protocol of each message between nodes; returns the one whose form it has.
+pub(crate) fn on_message(protocol: u32) -> u32 {
+    if planted("protocol") { 2 } else { protocol }
 }
