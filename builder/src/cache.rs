@@ -4,6 +4,7 @@
 //! inputs/DIGEST           locked inputs
 //! environments/DIGEST/    read-only trees
 //! host-digests            digests of unchanged files
+//! */.new-* .scratch-* .spool-*  being made by a living process, which holds a lock on it; swept otherwise
 //! ```
 
 use std::path::PathBuf;

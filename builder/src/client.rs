@@ -2,14 +2,13 @@
 
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-/// Longest that a client may take: it fetches at most a few gigabytes.
-const LONGEST: Duration = Duration::from_secs(3600);
 /// How often it is looked whether it has ended.
 const LOOK: Duration = Duration::from_millis(10);
 /// Most that is kept of what it says.
@@ -18,9 +17,9 @@ const MAX_OUTPUT: u64 = 64 << 20;
 /// Runs a command to its end, with nothing on its standard input. It and what it started are gone afterwards.
 ///
 /// # Errors
-/// It cannot be run, takes an hour, or a signal asked for an end.
+/// It cannot be run, takes longer than others are waited for, or a signal asked for an end.
 pub(crate) fn output(command: &mut Command) -> io::Result<Output> {
-    let child = command
+    let child = tied(command)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -37,8 +36,8 @@ pub(crate) fn output(command: &mut Command) -> io::Result<Output> {
         if crate::interrupt::asked() {
             return Err(io::Error::new(io::ErrorKind::Interrupted, "a signal asked for an end"));
         }
-        if begun.elapsed() > LONGEST {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "it took longer than an hour"));
+        if begun.elapsed() > crate::patience::longest() {
+            return Err(crate::patience::over());
         }
         std::thread::sleep(LOOK);
     };
@@ -48,6 +47,31 @@ pub(crate) fn output(command: &mut Command) -> io::Result<Output> {
     let stdout = stdout.join().map_err(|_| lost())??;
     let stderr = stderr.join().map_err(|_| lost())??;
     Ok(Output { status, stdout, stderr })
+}
+
+/// The same command, which the kernel ends should this process be killed. Without `setpriv` it runs on to its own end.
+fn tied(command: &Command) -> Command {
+    let tie =
+        ["/usr/bin/setpriv", "/bin/setpriv"].into_iter().find(|path| Path::new(path).is_file());
+    let mut tied = match tie {
+        Some(tie) => {
+            let mut tied = Command::new(tie);
+            tied.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program());
+            tied
+        }
+        None => Command::new(command.get_program()),
+    };
+    tied.args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => tied.env(name, value),
+            None => tied.env_remove(name),
+        };
+    }
+    if let Some(dir) = command.get_current_dir() {
+        tied.current_dir(dir);
+    }
+    tied
 }
 
 fn reader(

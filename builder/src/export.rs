@@ -24,6 +24,10 @@ use crate::build::{self, BuildError, Provided};
 use crate::environment::BuildEnvironment;
 use crate::pack::{self, Cap, PackError, Strip, UnpackError};
 use crate::prepare::Prepared;
+use crate::scratch::Scratch;
+
+/// What a tree is called before it is whole.
+const NEW: &str = ".new-";
 
 /// Why there is no tree.
 #[derive(Debug, thiserror::Error)]
@@ -59,11 +63,12 @@ pub enum ExportError {
 /// Lays a prepared build out below `dir/root`, which must not exist. `now` is told what is being done.
 ///
 /// # Errors
-/// There is something already, or something cannot be read or written; `dir/root` then holds a part.
+/// There is something already, or something cannot be read or written; `dir/root` is not there then.
 pub fn export(prepared: &Prepared, dir: &Path, now: &dyn Fn(&str)) -> Result<PathBuf, ExportError> {
     now("copying the environment");
-    let root = copy_environment(&prepared.environment, dir)?;
-    let failed = |source| ExportError::Io { path: root.clone(), source };
+    let fresh = begin(&prepared.environment, dir)?;
+    let root = copy_environment(&prepared.environment, fresh.path())?;
+    let failed = |source| ExportError::Io { path: dir.join("root"), source };
     let base = root.join("build");
     for made in ["src", "home", "../tmp", "../artifact"].map(|name| base.join(name)) {
         fs::create_dir_all(made).map_err(failed)?;
@@ -75,7 +80,29 @@ pub fn export(prepared: &Prepared, dir: &Path, now: &dyn Fn(&str)) -> Result<Pat
     let has_rust = prepared.environment.has_rust();
     let script = build::container_script(prepared.recipe.spec(), has_rust, &provided);
     fs::write(base.join("run"), script).map_err(failed)?;
-    Ok(root)
+    put(&fresh, dir, "root")
+}
+
+/// A place beside where the result will be, so that half of one never has its name.
+fn begin(environment: &BuildEnvironment, dir: &Path) -> Result<Scratch, ExportError> {
+    if environment.is_whole_machine() {
+        return Err(ExportError::WholeMachine);
+    }
+    let root = dir.join("root");
+    if root.symlink_metadata().is_ok() {
+        return Err(ExportError::Exists(root));
+    }
+    let failed = |source| ExportError::Io { path: dir.to_owned(), source };
+    fs::create_dir_all(dir).map_err(failed)?;
+    crate::scratch::sweep(dir, &[NEW]);
+    Scratch::in_dir(dir, NEW).map_err(failed)
+}
+
+fn put(fresh: &Scratch, dir: &Path, name: &str) -> Result<PathBuf, ExportError> {
+    let to = dir.join(name);
+    fs::rename(fresh.path().join(name), &to)
+        .map_err(|source| ExportError::Io { path: to.clone(), source })?;
+    Ok(to)
 }
 
 /// An environment by itself, written out.
@@ -92,8 +119,7 @@ pub struct Exported {
 /// Writes an environment as `dir/root` and `dir/oci`, neither of which may exist. `now` is told what is being done.
 ///
 /// # Errors
-/// There is something already, something cannot be read or written, or the environment is a whole machine; what was
-/// written until then stays.
+/// There is something already, something cannot be read or written, or the environment is a whole machine.
 pub fn environment(
     environment: &BuildEnvironment,
     dir: &Path,
@@ -104,24 +130,19 @@ pub fn environment(
         return Err(ExportError::Exists(image));
     }
     now("copying the environment");
-    let root = copy_environment(environment, dir)?;
+    let fresh = begin(environment, dir)?;
+    copy_environment(environment, fresh.path())?;
     now("writing the image");
     let path = build::search_path(environment.has_rust());
-    let manifest = image::write(environment.root(), &path, &image)?;
-    Ok(Exported { root, image, manifest })
+    let manifest = image::write(environment.root(), &path, &fresh.path().join("oci"))?;
+    let image = put(&fresh, dir, "oci")?;
+    Ok(Exported { root: put(&fresh, dir, "root")?, image, manifest })
 }
 
-/// Copies an environment to `dir/root`.
+/// Copies an environment to `dir/root`, which no result has yet.
 fn copy_environment(environment: &BuildEnvironment, dir: &Path) -> Result<PathBuf, ExportError> {
-    if environment.is_whole_machine() {
-        return Err(ExportError::WholeMachine);
-    }
     let root = dir.join("root");
-    if root.symlink_metadata().is_ok() {
-        return Err(ExportError::Exists(root));
-    }
     let failed = |source| ExportError::Io { path: root.clone(), source };
-    fs::create_dir_all(dir).map_err(failed)?;
     copy(environment.root(), &root).map_err(failed)?;
     Ok(root)
 }
@@ -130,6 +151,7 @@ fn copy_environment(environment: &BuildEnvironment, dir: &Path) -> Result<PathBu
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir(to)?;
     for entry in fs::read_dir(from)? {
+        crate::interrupt::check()?;
         let entry = entry?;
         let (from, to) = (entry.path(), to.join(entry.file_name()));
         let kind = entry.file_type()?;

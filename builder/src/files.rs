@@ -5,6 +5,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+/// What a file is called before it is whole.
+pub(crate) const NEW: &str = ".countersign-new-";
+
 /// Reads a whole regular file of at most `limit` bytes.
 ///
 /// # Errors
@@ -57,7 +60,8 @@ fn read_open(file: File, limit: u64) -> io::Result<Vec<u8>> {
 /// The directory cannot be written.
 pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".countersign-").tempfile_in(dir)?;
+    crate::scratch::sweep(dir, &[NEW]);
+    let mut file = crate::scratch::file(dir, NEW)?;
     file.write_all(bytes)?;
     place(file, path)
 }

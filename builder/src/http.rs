@@ -8,6 +8,8 @@ use countersign_metadata::trust::{Source, SourceError};
 use reqwest::StatusCode;
 use reqwest::blocking::Client;
 
+use crate::patience::Patient;
+
 const CONNECT: Duration = Duration::from_secs(15);
 /// No answer or no further byte for so long is an end.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -64,7 +66,7 @@ pub enum RepositoryError {
 pub(crate) fn client() -> Result<Client, RepositoryError> {
     Client::builder()
         .connect_timeout(CONNECT)
-        .timeout(SILENCE)
+        .timeout(SILENCE.min(crate::patience::longest()))
         .user_agent(concat!("countersign-builder/", env!("CARGO_PKG_VERSION")))
         .build()
         .map_err(RepositoryError::Client)
@@ -96,7 +98,7 @@ pub(crate) fn get(
     if length.is_some_and(|length| length > limit) {
         return Err(RepositoryError::TooLong { path: url.to_owned(), limit });
     }
-    Ok((Box::new(answer), length))
+    Ok((Box::new(Patient::new(answer)), length))
 }
 
 impl Repository {

@@ -22,6 +22,12 @@ pub fn listen() -> io::Result<()> {
     Ok(())
 }
 
+/// An error where an end was asked for, for work that goes on in small steps.
+pub(crate) fn check() -> io::Result<()> {
+    // Not of the kind `Interrupted`, after which everybody tries again.
+    if asked() { Err(io::Error::other("a signal asked for an end")) } else { Ok(()) }
+}
+
 /// Whether an end was asked for.
 pub fn asked() -> bool {
     ASKED.get().is_some_and(|asked| asked.load(Ordering::Relaxed))

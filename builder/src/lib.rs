@@ -22,11 +22,13 @@ mod inside;
 pub mod interrupt;
 pub mod lock;
 pub mod pack;
+pub mod patience;
 pub mod prepare;
 pub mod provenance;
 pub mod rebuild;
 pub mod recipe;
 pub mod sbom;
+pub mod scratch;
 pub mod signer;
 pub mod source;
 

@@ -77,6 +77,8 @@ pub struct Ended {
     pub unaccounted: u64,
     /// What it used up.
     pub usage: Usage,
+    /// How many of its processes the kernel killed because all together came to the limit on memory.
+    pub memory_kills: u64,
     /// The names of the system calls that it used, allowed or refused, `execve` of its own program among them;
     /// empty unless asked for by [`Sandbox::census`]. What the vDSO answers is no system call.
     pub calls: BTreeSet<String>,
@@ -233,6 +235,7 @@ impl Running {
             attempts: report.attempts,
             unaccounted: report.unaccounted,
             usage: report.usage,
+            memory_kills: report.memory_kills,
             output_truncated: report.output_truncated,
             seen: report.seen,
             calls: report.calls,

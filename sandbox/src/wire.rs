@@ -90,6 +90,9 @@ pub(crate) struct Report {
     /// Filled in by the keeper.
     #[serde(default)]
     pub(crate) lowered: Vec<Lowerable>,
+    /// Filled in by the keeper.
+    #[serde(default)]
+    pub(crate) memory_kills: u64,
 }
 
 /// Writes one frame.

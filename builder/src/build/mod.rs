@@ -30,7 +30,8 @@ use countersign_sandbox::{Exit, Limits, Mount, Network, Sandbox};
 use crate::inputs::vendor::{self, VendorError};
 use crate::pack::{self, Cap, PackError, Packed, Plan, Strip, UnpackError};
 use crate::prepare::{PrepareError, Prepared};
-use crate::recipe::RecipeSpec;
+use crate::recipe::{LimitsSpec, RecipeSpec};
+use crate::scratch::Scratch;
 use handover::{Handed, Handover};
 use script::{NO_OUTPUT, OURS, OUT};
 use surroundings::Surroundings;
@@ -122,6 +123,9 @@ pub enum DidNotBuild {
     /// It wrote more than allowed.
     #[error("it wrote more than {0} MiB (build.limits.scratch-mib)")]
     TooLarge(u64),
+    /// It took more memory than allowed.
+    #[error("it took more than {0} MiB of memory (build.limits.memory-mib)")]
+    OutOfMemory(u64),
 }
 
 /// The steps of a recipe as a script for a container that [`crate::export`] has filled: with the variables of a
@@ -160,11 +164,7 @@ impl Job<'_> {
     /// machine's.
     pub fn run(&self, now: &dyn Fn(&str)) -> Result<Built, BuildError> {
         let failed = |source| BuildError::Io { path: PathBuf::from("a scratch directory"), source };
-        let scratch = tempfile::Builder::new()
-            .prefix("countersign-")
-            .permissions(fs::Permissions::from_mode(0o700))
-            .tempdir()
-            .map_err(failed)?;
+        let scratch = Scratch::of_machine().map_err(failed)?;
         let result = self.run_in(scratch.path(), now);
         // A build may leave directories that forbid their own removal.
         crate::files::remove_tree(scratch.path()).map_err(failed)?;
@@ -218,6 +218,9 @@ impl Job<'_> {
             // A courtesy, so its failure is none.
             let _courtesy = reached::append(self.log, &ended.attempts);
             self.keep_tree(&handed);
+            if ended.memory_kills > 0 {
+                return Err(self.out_of_memory(&limits, error));
+            }
             return Err(self.unless_ceiling(error.into()));
         }
         now("packing");
@@ -239,6 +242,16 @@ impl Job<'_> {
                 self.ceilings.hit(reason, limits).map_or(error, BuildError::Ceiling)
             }
             _ => error,
+        }
+    }
+
+    /// The kernel killed some of it at the limit on memory: the recipe's own, or a lower one of this machine's.
+    fn out_of_memory(&self, limits: &LimitsSpec, error: DidNotBuild) -> BuildError {
+        let asked = self.prepared.recipe.spec().build.limits.memory_mib;
+        match limits.memory_mib {
+            Some(mib) if asked == Some(mib) => DidNotBuild::OutOfMemory(mib).into(),
+            Some(mib) => BuildError::Ceiling(format!("{mib} MiB of memory (--memory)")),
+            None => error.into(),
         }
     }
 

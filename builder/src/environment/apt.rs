@@ -176,7 +176,8 @@ impl State {
             command.args(["-o", &option]);
         }
         let failed = |source| EnvironmentError::Program { program: "apt-get".to_owned(), source };
-        command.arg(verb).args(more).stdin(std::process::Stdio::null()).output().map_err(failed)
+        command.arg(verb).args(more);
+        crate::client::output(&mut command).map_err(failed)
     }
 }
 
@@ -257,7 +258,7 @@ fn download(
     let scratch = inputs.scratch()?;
     let place = |number: usize| scratch.path().join(number.to_string());
     let mut helper = Command::new(APT_HELPER);
-    helper.args(["-q", "download-file"]).env("LC_ALL", "C").stdin(std::process::Stdio::null());
+    helper.args(["-q", "download-file"]).env("LC_ALL", "C");
     for (number, package) in batch.iter().enumerate() {
         // apt takes what it is given as an URI, in which a plus has its own meaning on some servers.
         let path = package.path.as_str().replace('+', "%2b").replace('~', "%7e");
@@ -265,7 +266,7 @@ fn download(
         helper.arg(format!("SHA256:{}", package.sha256));
     }
     let failed = |source| EnvironmentError::Program { program: APT_HELPER.to_owned(), source };
-    let output = helper.output().map_err(failed)?;
+    let output = crate::client::output(&mut helper).map_err(failed)?;
     for (number, package) in batch.iter().enumerate() {
         // Whatever the helper says: what came is hashed.
         if place(number).is_file() {

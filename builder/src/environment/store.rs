@@ -16,6 +16,7 @@ use super::digests::Digests;
 use super::gather::Gathered;
 use super::listing::Listing;
 use super::tree::Tree;
+use crate::scratch::Scratch;
 
 /// The directory of all trees.
 pub(super) fn dir(cache: &Path) -> PathBuf {
@@ -91,6 +92,7 @@ fn with<T>(
 ) -> Result<T, EnvironmentError> {
     let dir = dir(cache);
     fs::create_dir_all(&dir).map_err(|e| EnvironmentError::io(&dir, e))?;
+    crate::scratch::sweep(&dir, &[".new-", ".spool-"]);
     let mut digests = Digests::load(cache);
     let result = work(&dir, &mut digests);
     digests.save();
@@ -107,22 +109,14 @@ fn find_or_make(
     if is_whole(&root, &sha256, digests) {
         return Ok((root, sha256));
     }
-    let fresh = tempfile::Builder::new()
-        .prefix(".new-")
-        .tempdir_in(dir)
-        .map_err(|e| EnvironmentError::io(dir, e))?
-        .keep();
-    let copied = make(&fresh)
-        .and_then(|()| Listing::of_tree(&fresh, digests))
+    let fresh = Scratch::in_dir(dir, ".new-").map_err(|e| EnvironmentError::io(dir, e))?;
+    let copied = make(fresh.path())
+        .and_then(|()| Listing::of_tree(fresh.path(), digests))
         .and_then(|listing| match listing.sha256() == sha256 {
             true => Ok(()),
             false => Err(EnvironmentError::Changed),
         })
-        .and_then(|()| put(&fresh, &root, &sha256, digests));
-    if copied.is_err() {
-        // What cannot be removed stays as a hidden directory that nothing reads.
-        let _stays = crate::files::remove_tree(&fresh);
-    }
+        .and_then(|()| put(fresh.path(), &root, &sha256, digests));
     copied.map(|()| (root, sha256))
 }
 
@@ -163,6 +157,7 @@ fn copy(gathered: &Gathered, to: &Path) -> Result<(), EnvironmentError> {
 }
 
 fn copy_file(from: &Path, at: &Path) -> io::Result<()> {
+    crate::interrupt::check()?;
     make_parent(at)?;
     let mut source = File::open(from)?;
     let executable = source.metadata()?.permissions().mode() & 0o111 != 0;

@@ -14,6 +14,7 @@ use countersign_metadata::digest::Hasher;
 
 use super::EnvironmentError;
 use super::listing::{Entry, Listing};
+use crate::scratch::Scratch;
 
 /// Most names in a tree.
 const MAX_NAMES: usize = 2 << 20;
@@ -25,7 +26,7 @@ const MAX_LINKS: usize = 40;
 /// The tree.
 pub(super) struct Tree {
     nodes: BTreeMap<String, Node>,
-    spool: tempfile::TempDir,
+    spool: Scratch,
     spooled: u64,
     bytes: u64,
     /// Files that lost their set-uid or set-gid bit.
@@ -80,10 +81,7 @@ impl Tree {
     /// An empty tree; its spool is in `dir`, on the file system where it will be laid out.
     pub(super) fn new(dir: &Path) -> Result<Self, EnvironmentError> {
         fs::create_dir_all(dir).map_err(|e| EnvironmentError::io(dir, e))?;
-        let spool = tempfile::Builder::new()
-            .prefix(".spool-")
-            .tempdir_in(dir)
-            .map_err(|e| EnvironmentError::io(dir, e))?;
+        let spool = Scratch::in_dir(dir, ".spool-").map_err(|e| EnvironmentError::io(dir, e))?;
         let (nodes, tamed) = (BTreeMap::new(), BTreeSet::new());
         Ok(Self { nodes, spool, spooled: 0, bytes: 0, tamed })
     }
@@ -250,6 +248,7 @@ impl Tree {
     /// Lays the tree out in an empty directory. Bodies become further names of those in the spool.
     pub(super) fn lay_out(&self, to: &Path) -> io::Result<()> {
         for (path, node) in &self.nodes {
+            crate::interrupt::check()?;
             let at = to.join(path);
             match (node, at.parent()) {
                 (Node::Directory, _) | (_, None) => {}

@@ -114,7 +114,7 @@ pub fn fetch(
         let what = "it is no file name".to_owned();
         return Err(InputError::Unsupported { name, what });
     }
-    let dir = tempfile::tempdir().map_err(|e| InputError::io(Path::new("a directory"), e))?;
+    let dir = inputs.scratch()?;
     let to = dir.path().join(file);
     let mut said = String::from("it knows no site");
     for site in sites() {

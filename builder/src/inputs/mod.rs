@@ -18,10 +18,17 @@ use countersign_metadata::Sha256;
 use countersign_metadata::digest::Hasher;
 use countersign_metadata::release::{Blob, Input};
 
+use tempfile::NamedTempFile;
+
 use crate::files::open_no_link;
+use crate::scratch::Scratch;
 
 /// Longest input, in bytes.
 pub const MAX_LENGTH: u64 = 2 << 30;
+
+/// What an input is called before it is whole.
+const NEW: &str = ".new-";
+const SCRATCH: &str = ".scratch-";
 
 /// Where inputs are looked for.
 #[derive(Clone, Debug)]
@@ -100,6 +107,7 @@ impl Inputs {
     pub fn open(cache: &Path, also: Vec<PathBuf>) -> Result<Self, InputError> {
         let store = cache.join("inputs");
         fs::create_dir_all(&store).map_err(|e| InputError::io(&store, e))?;
+        crate::scratch::sweep(&store, &[NEW, SCRATCH]);
         Ok(Self { store, also })
     }
 
@@ -113,9 +121,9 @@ impl Inputs {
         }
         for dir in &self.also {
             if let Ok(file) = open_no_link(&dir.join(sha256.to_string())) {
-                let (path, blob) = self.add(file)?;
+                let (file, blob) = self.take(file)?;
                 if blob.sha256 == *sha256 {
-                    return Ok(Some(path));
+                    return Ok(Some(self.enter(file, sha256)?));
                 }
                 return Err(InputError::Wrong {
                     name: name.to_owned(),
@@ -151,7 +159,11 @@ impl Inputs {
     }
 
     /// Gives a new file its name. One that is there and good stays: another builder may be about to mount it.
-    fn enter(&self, file: tempfile::NamedTempFile, sha256: &Sha256) -> Result<PathBuf, InputError> {
+    pub(crate) fn enter(
+        &self,
+        file: NamedTempFile,
+        sha256: &Sha256,
+    ) -> Result<PathBuf, InputError> {
         if let Some(kept) = self.kept(sha256)? {
             return Ok(kept);
         }
@@ -182,17 +194,21 @@ impl Inputs {
     /// # Errors
     /// The store cannot be written, or there is no end to it.
     pub fn add(&self, reader: impl Read) -> Result<(PathBuf, Blob), InputError> {
-        let failed = |e| InputError::io(&self.store, e);
-        let mut file =
-            tempfile::Builder::new().prefix(".new-").tempfile_in(&self.store).map_err(failed)?;
-        let blob = copy_hashed(reader, &mut file).map_err(failed)?;
+        let (file, blob) = self.take(reader)?;
         Ok((self.enter(file, &blob.sha256)?, blob))
     }
 
-    /// A scratch directory beside the store, below no directory that others may write.
-    pub(crate) fn scratch(&self) -> Result<tempfile::TempDir, InputError> {
+    /// Takes what a reader gives, which has no name yet.
+    pub(crate) fn take(&self, reader: impl Read) -> Result<(NamedTempFile, Blob), InputError> {
         let failed = |e| InputError::io(&self.store, e);
-        tempfile::Builder::new().prefix(".scratch-").tempdir_in(&self.store).map_err(failed)
+        let mut file = crate::scratch::file(&self.store, NEW).map_err(failed)?;
+        let blob = copy_hashed(reader, &mut file).map_err(failed)?;
+        Ok((file, blob))
+    }
+
+    /// A scratch directory beside the store, below no directory that others may write.
+    pub(crate) fn scratch(&self) -> Result<Scratch, InputError> {
+        Scratch::in_dir(&self.store, SCRATCH).map_err(|e| InputError::io(&self.store, e))
     }
 
     /// Keeps a file that must have this digest.
@@ -206,9 +222,9 @@ impl Inputs {
         sha256: &Sha256,
     ) -> Result<(PathBuf, Blob), InputError> {
         let file = open_no_link(path).map_err(|e| InputError::io(path, e))?;
-        let (path, blob) = self.add(file)?;
+        let (file, blob) = self.take(file)?;
         if blob.sha256 == *sha256 {
-            return Ok((path, blob));
+            return Ok((self.enter(file, sha256)?, blob));
         }
         Err(InputError::Wrong {
             name: name.to_owned(),
@@ -225,8 +241,7 @@ impl Inputs {
         fill: impl FnOnce(&mut dyn Write) -> Result<Blob, E>,
     ) -> Result<(PathBuf, Blob), E> {
         let failed = |e| InputError::io(&self.store, e);
-        let file =
-            tempfile::Builder::new().prefix(".new-").tempfile_in(&self.store).map_err(failed)?;
+        let file = crate::scratch::file(&self.store, NEW).map_err(failed)?;
         let mut writer = io::BufWriter::with_capacity(1 << 20, file);
         let blob = fill(&mut writer)?;
         let file = writer.into_inner().map_err(|e| failed(e.into_error()))?;
@@ -241,7 +256,8 @@ impl Inputs {
         let path = self.get(input)?;
         let to = dir.join(input.blob.sha256.to_string());
         let failed = |e| InputError::io(&to, e);
-        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(dir).map_err(failed)?;
+        crate::scratch::sweep(dir, &[NEW]);
+        let mut file = crate::scratch::file(dir, NEW).map_err(failed)?;
         let source = open_no_link(&path).map_err(|e| InputError::io(&path, e))?;
         let blob = copy_hashed(source, &mut file).map_err(failed)?;
         if blob != input.blob {
@@ -257,6 +273,7 @@ fn copy_hashed(reader: impl Read, to: &mut dyn Write) -> io::Result<Blob> {
     let mut hasher = Hasher::default();
     let mut buffer = vec![0; 256 << 10];
     loop {
+        crate::interrupt::check()?;
         match reader.read(&mut buffer)? {
             0 => break,
             n => {

@@ -59,7 +59,7 @@ pub(super) fn download(
     let (stream, length) =
         http::get(&client, url, None, MAX_LENGTH).map_err(|e| failed(name, &e))?;
     let mut told = Told { inner: stream, name, read: 0, next: 0, length, now };
-    let (_, blob) = inputs.add(&mut told).map_err(|error| match error {
+    let (file, blob) = inputs.take(&mut told).map_err(|error| match error {
         // A stream that breaks off is the server's fault, a disk that is full is not.
         InputError::Io { source, .. } if !is_own(&source) => {
             InputError::Fetch { name: name.to_owned(), what: source.to_string() }
@@ -71,6 +71,7 @@ pub(super) fn download(
         return Err(InputError::Fetch { name: name.to_owned(), what });
     }
     if blob.sha256 == *sha256 {
+        inputs.enter(file, sha256)?;
         return Ok(Input { name: name.to_owned(), blob });
     }
     let what = format!("{:?} came instead of {sha256:?}", blob.sha256);
@@ -101,9 +102,6 @@ struct Told<'a, R> {
 
 impl<R: Read> Read for Told<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if crate::interrupt::asked() {
-            return Err(std::io::Error::other("a signal asked for an end"));
-        }
         if self.read >= self.next {
             self.next = self.read + TELL;
             let of = self.length.map(|length| format!(" of {}", length >> 20)).unwrap_or_default();

@@ -83,6 +83,7 @@ pub fn write_tar(plan: &Plan, epoch: u64, sink: &mut dyn Write) -> Result<Blob, 
     let archive = |source| PackError::Io { path: PathBuf::from("the archive"), source };
     let mut buffer = vec![0; CHUNK];
     for entry in plan.entries() {
+        crate::interrupt::check().map_err(archive)?;
         tee.write_all(&header::of(entry, epoch)).map_err(archive)?;
         if let Body::File { from, length, .. } = &entry.body {
             copy_exactly(from, *length, &mut buffer, &mut tee)?;
@@ -101,7 +102,8 @@ pub fn write_tar(plan: &Plan, epoch: u64, sink: &mut dyn Write) -> Result<Blob, 
 pub fn write_artifact(plan: &Plan, epoch: u64, path: &Path) -> Result<Packed, PackError> {
     let failed = |source| PackError::Io { path: path.to_owned(), source };
     let dir = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".pack-").tempfile_in(dir).map_err(failed)?;
+    crate::scratch::sweep(dir, &[".pack-"]);
+    let mut file = crate::scratch::file(dir, ".pack-").map_err(failed)?;
     let compressed = Tee { sink: &mut file, hasher: Hasher::default() };
     let mut encoder = zstd::Encoder::new(compressed, LEVEL).map_err(failed)?;
     // One worker and several give the same bytes; none does not.

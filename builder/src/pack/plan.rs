@@ -6,6 +6,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use unicode_normalization::UnicodeNormalization as _;
+
 use super::{PackError, header};
 use crate::Inside;
 
@@ -179,12 +181,20 @@ fn add_parents(bodies: &mut BTreeMap<Inside, Body>) -> Result<(), PackError> {
     Ok(())
 }
 
-/// On a disk that folds case the second of two such names overwrites the first.
+/// A name as disks see it that fold case and Unicode's forms: decomposed, with ß as ss, ſ as s, Σ and ς as σ.
+fn folded(name: &str) -> String {
+    let folded = name.nfd().flat_map(char::to_lowercase).flat_map(char::to_uppercase);
+    // Character by character: of a whole word, the last sigma would differ.
+    folded.flat_map(char::to_lowercase).nfd().collect()
+}
+
+/// On a disk that folds names the second of two such names overwrites the first.
 fn refuse_twins<'a>(paths: impl Iterator<Item = &'a Inside>) -> Result<(), PackError> {
     let mut seen = HashMap::new();
     for path in paths {
-        if let Some(twin) = seen.insert(path.as_str().to_lowercase(), path) {
-            return Err(PackError::refused(path, format!("it differs from {twin} in case only")));
+        if let Some(twin) = seen.insert(folded(path.as_str()), path) {
+            let what = format!("it differs from {twin} in case only, or in how Unicode writes it");
+            return Err(PackError::refused(path, what));
         }
     }
     Ok(())

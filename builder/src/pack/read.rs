@@ -135,6 +135,7 @@ fn each_by(
     let result = (|| {
         for entry in tar.entries().map_err(broken)?.raw(true) {
             let mut entry = entry.map_err(broken)?;
+            crate::interrupt::check().map_err(broken)?;
             count += 1;
             if count > cap.members {
                 return Err(UnpackError::TooMuch(format!("{} members", cap.members)));

@@ -35,7 +35,9 @@ pub fn of_directory(
 }
 
 fn is_own(path: &str) -> bool {
-    path == crate::recipe::FILE || path == crate::lock::FILE
+    // A lock that was being written when its builder was killed is none of the source.
+    let is_half = path.starts_with(crate::files::NEW);
+    path == crate::recipe::FILE || path == crate::lock::FILE || is_half
 }
 
 /// The paths that git tracks in `dir`; `None` where it tracks none, or there is no work tree.

@@ -13,6 +13,7 @@ use crate::lock::{Lock, LockError};
 use crate::pack::{self, Cap, Plan, Strip};
 use crate::prepare::PrepareError;
 use crate::recipe::{RecipeSpec, SourceSpec};
+use crate::scratch::Scratch;
 
 /// A fetched source.
 #[derive(Clone, Debug)]
@@ -174,7 +175,7 @@ fn unpacked(
     inputs: &Inputs,
 ) -> Result<SourceTar, SourceError> {
     let failed = |source| SourceError::Io { path: PathBuf::from("a scratch directory"), source };
-    let dir = tempfile::Builder::new().prefix("countersign-").tempdir().map_err(failed)?;
+    let dir = Scratch::of_machine().map_err(failed)?;
     let mut archives: Vec<&Input> = archives.iter().collect();
     let last = |input: &Input| input.name.rsplit('/').next().unwrap_or_default().to_owned();
     if let SourceSpec::Debian { files, .. } = &spec.source {

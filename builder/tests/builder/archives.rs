@@ -103,6 +103,26 @@ fn what_has_no_canonical_form_is_refused_with_its_name() {
         },
         "case only",
     );
+    // Precomposed and decomposed, of two letters and of one, of other scripts: some disks know one name of each two.
+    for (one, two) in [
+        ("\u{e9}t\u{e9}", "e\u{301}te\u{301}"),
+        ("stra\u{df}e", "STRASSE"),
+        ("\u{1e9e}", "ss"),
+        ("file\u{17f}", "files"),
+        ("\u{3a3}\u{3ac}\u{3c2}", "\u{3c3}\u{3ac}\u{3c3}"),
+        ("\u{212a}", "k"),
+        ("\u{416}", "\u{436}"),
+        ("\u{c5}", "\u{212b}"),
+    ] {
+        let both = |dir: &Path| [one, two].iter().for_each(|name| file(dir, name, b"", 0o644));
+        refused(&both, "how Unicode writes it");
+    }
+    let apart = tempfile::tempdir().unwrap();
+    for name in ["e", "\u{e9}", "\u{eb}", "n", "\u{f1}", "\u{fb01}x"] {
+        file(apart.path(), name, b"", 0o644);
+    }
+    assert_eq!(Plan::of_directory(apart.path()).unwrap().entries().len(), 6);
+    refused(&|dir| file(dir, &format!("{}x", "d/".repeat(70)), b"", 0o644), "too deep");
     refused(
         &|dir| drop(std::os::unix::net::UnixListener::bind(dir.join("socket")).unwrap()),
         "socket",
@@ -118,7 +138,7 @@ fn what_has_no_canonical_form_is_refused_with_its_name() {
 }
 
 /// A tar made of raw members: name, type, link target, body.
-fn hostile(members: &[(&str, tar::EntryType, &str, &[u8])]) -> Vec<u8> {
+pub(crate) fn hostile(members: &[(&str, tar::EntryType, &str, &[u8])]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (name, kind, target, body) in members {
         let mut header = tar::Header::new_ustar();

@@ -52,12 +52,17 @@ fn deb(control: &str, postinst: &str, members: &[Member<'_>]) -> Vec<u8> {
 }
 
 /// A repository as Debian's, with apt's configuration for it.
-struct Repository {
+pub(crate) struct Repository {
     dir: tempfile::TempDir,
 }
 
 impl Repository {
-    fn new() -> Self {
+    /// What makes apt know this repository alone.
+    pub(crate) fn config(&self) -> std::path::PathBuf {
+        self.dir.path().join("apt.conf")
+    }
+
+    pub(crate) fn new() -> Self {
         use tar::EntryType::{Regular, Symlink};
         let dir = tempfile::tempdir().unwrap();
         let suite = dir.path().join("dists/test/main/binary-all");

@@ -98,6 +98,21 @@ pub(crate) fn cache() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")
 }
 
+/// A home with a `cache` and a `tmp` of its own, but for the machine's packages, which are gathered once for all tests.
+pub(crate) fn own_home() -> tempfile::TempDir {
+    static GATHERED: std::sync::Once = std::sync::Once::new();
+    GATHERED.call_once(|| Project::new(&["true"], &[]).lock());
+    let home = tempfile::tempdir().unwrap();
+    fs::create_dir(home.path().join("tmp")).unwrap();
+    let ours = home.path().join("cache/countersign");
+    fs::create_dir_all(&ours).unwrap();
+    for name in ["environments", "host-digests"] {
+        let from = cache().join("countersign").join(name);
+        std::os::unix::fs::symlink(from, ours.join(name)).unwrap();
+    }
+    home
+}
+
 /// Runs the program with further variables.
 pub(crate) fn run_with(dir: &Path, arguments: &[&str], more: &[(String, String)]) -> Ran {
     ran(Command::new(env!("CARGO_BIN_EXE_countersign-builder"))
@@ -136,7 +151,7 @@ pub(crate) fn run_cut_off(dir: &Path, arguments: &[&str]) -> Ran {
     ran(command.args(arguments).current_dir(dir).env("XDG_CACHE_HOME", own.path()))
 }
 
-fn ran(command: &mut Command) -> Ran {
+pub(crate) fn ran(command: &mut Command) -> Ran {
     let Output { status, stdout, stderr } = command.output().unwrap();
     Ran {
         code: status.code().unwrap_or(-1),

@@ -80,7 +80,7 @@ impl Server {
         version
     }
 
-    fn npm_archive(&self, name: &str, version: &str, archive: Vec<u8>) -> String {
+    pub(crate) fn npm_archive(&self, name: &str, version: &str, archive: Vec<u8>) -> String {
         let integrity = integrity(&archive);
         let last = name.rsplit('/').next().unwrap();
         let tarball = self.put(&format!("/{name}/-/{last}-{version}.tgz"), archive);

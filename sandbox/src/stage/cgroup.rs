@@ -93,6 +93,13 @@ impl Groups {
         self.dirs.len()
     }
 
+    /// How many processes the kernel has killed for want of memory in the groups; 0 where it does not say.
+    pub(crate) fn memory_kills(&self) -> u64 {
+        let files = ["memory.events", "memory.oom_control"];
+        let texts = self.dirs.iter().flat_map(|dir| files.map(|name| dir.join(name)));
+        texts.filter_map(|path| kills(&fs::read_to_string(path).ok()?)).max().unwrap_or(0)
+    }
+
     /// Removes the groups. Their processes are dead; the kernel may need a moment to notice.
     pub(crate) fn remove(&mut self) {
         let patience = Instant::now() + Duration::from_secs(5);
@@ -147,6 +154,11 @@ impl Groups {
             }
         }
     }
+}
+
+/// `oom_kill N`, as both versions write it.
+fn kills(text: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
 }
 
 /// Where a group for this controller can be made.

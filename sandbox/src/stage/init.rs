@@ -322,6 +322,7 @@ impl Init<'_> {
             output_truncated,
             seen,
             lowered,
+            memory_kills: 0,
         };
         control.finish(Some(&Event::Exited(exit)));
         Ok(report)

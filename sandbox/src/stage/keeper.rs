@@ -53,6 +53,7 @@ fn run_plan(plan: &mut Plan, log: Option<File>, caller: &UnixStream) -> Option<E
     let mut groups = Groups::default();
     let mut given = Given::default();
     let last = attend(plan, log, caller, &mut groups, &mut given);
+    let memory_kills = groups.memory_kills();
     groups.remove();
     let handed_back = given.hand_back();
     overlay::clean(plan);
@@ -60,6 +61,7 @@ fn run_plan(plan: &mut Plan, log: Option<File>, caller: &UnixStream) -> Option<E
     match last {
         Ok(Some(mut report)) => {
             report.lowered.clone_from(&plan.lowered);
+            report.memory_kills = memory_kills;
             Some(Event::Ended { report, handed_back })
         }
         Ok(None) => None,

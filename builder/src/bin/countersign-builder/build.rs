@@ -6,7 +6,7 @@ use countersign_builder::build::{Built, Ceilings, Job, Stillness, Variation};
 use countersign_builder::files::write_durably;
 use countersign_builder::inputs::Inputs;
 use countersign_builder::prepare::{self, Prepared};
-use countersign_builder::{cache, provenance, sbom};
+use countersign_builder::{cache, patience, provenance, sbom};
 use countersign_console::{Exit, Failure, Hint, Out, Progress};
 use countersign_metadata::{Platform, Release};
 use jiff::Timestamp;
@@ -48,6 +48,9 @@ pub(super) struct Stores {
     /// Directories of inputs named by digest, tried first (a release's inputs/)
     #[arg(long, value_name = "DIR")]
     inputs: Vec<PathBuf>,
+    /// How long a server is waited for a file, and apt, cargo, git, npm or pip for its work
+    #[arg(long, value_name = "SECONDS", default_value_t = patience::DEFAULT)]
+    fetch_seconds: u64,
 }
 
 impl Stores {
@@ -57,6 +60,7 @@ impl Stores {
             Failure::new(Exit::Host, "there is no place for a cache")
                 .hint("set HOME or XDG_CACHE_HOME to an absolute path")
         })?;
+        patience::set(self.fetch_seconds);
         more.extend(self.inputs.clone());
         let inputs = Inputs::open(&cache, more).or_fail(Exit::Host, "cannot open the cache")?;
         Ok((cache, inputs))
@@ -152,7 +156,8 @@ impl Args {
     ) -> Result<Release, Failure> {
         let dir = self.output.join("inputs");
         make_output(&dir, &[])?;
-        let all = prepared.release_inputs(inputs).or_fail(Exit::Host, "cannot keep inputs")?;
+        let all =
+            prepared.release_inputs(inputs).or_fail(Exit::Host, "it is built, but not written")?;
         for input in &all {
             inputs.export(input, &dir).or_fail(Exit::Host, "cannot write inputs")?;
         }

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use countersign_builder::build::Variation;
+use countersign_builder::build::{BuildError, Variation};
 use countersign_builder::check::{CheckError, Checked, Guilty, Repeated, Report, check, repeat};
 use countersign_builder::prepare::{self, Prepared};
+use countersign_builder::scratch::Scratch;
 use countersign_console::{Exit, Failure, Hint, Out, Progress};
 
 use crate::build::{Stores, make_output, say_environment};
@@ -50,10 +51,8 @@ impl Args {
         let (cache, inputs) = self.stores.open(Vec::new())?;
         let prepared = prepare::own(&self.dir, self.output.as_deref(), &inputs, &cache, &now)
             .map_err(|e| crate::fail::prepare("nothing was checked", e))?;
-        let scratch = tempfile::Builder::new()
-            .prefix("countersign-check-")
-            .tempdir()
-            .or_fail(Exit::Host, "cannot make a scratch directory")?;
+        let scratch =
+            Scratch::of_machine().or_fail(Exit::Host, "cannot make a scratch directory")?;
         let dir = match &self.output {
             Some(dir) => {
                 make_output(dir, &[])?;
@@ -64,10 +63,16 @@ impl Args {
         let found = match self.look(&prepared, dir, &now) {
             Ok(found) => found,
             Err(error) => {
-                let failure = crate::fail::check(error, dir);
-                // The log that the hint names must outlive this process.
-                let _kept = scratch.keep();
-                return Err(failure);
+                return Err(match (&self.output, &error) {
+                    // The log that the hint names must outlive this process.
+                    (None, CheckError::Build { source: BuildError::DidNotBuild(_), .. }) => {
+                        let kept = scratch
+                            .keep("countersign-check-")
+                            .or_fail(Exit::Host, "cannot keep the log")?;
+                        crate::fail::check(error, &kept)
+                    }
+                    _ => crate::fail::check(error, dir),
+                });
             }
         };
         drop(progress);

@@ -17,7 +17,7 @@ mod sign;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use countersign_console::{Exit, Extras, Out, Output};
+use countersign_console::{Exit, Extras, Failure, Out, Output};
 
 /// Builds hermetically, rebuilds what others published, says what differs
 #[derive(Parser, Debug)]
@@ -76,7 +76,7 @@ fn main() -> ExitCode {
         |program: &Program| program.output,
         |program| {
             let out = Out::new(program.output);
-            match program.verb {
+            let ended = match program.verb {
                 Verb::Init(args) => args.run(out),
                 Verb::Lock(args) => args.run(out),
                 Verb::Build(args) => args.run(out),
@@ -88,6 +88,14 @@ fn main() -> ExitCode {
                 Verb::Env(verb) => verb.run(out),
                 Verb::Platform(args) => args.run(out),
                 Verb::Extras(extras) => extras.print::<Program>(),
+            };
+            // Whatever it was that could not go on.
+            match countersign_builder::interrupt::asked() {
+                true => ended.map_err(|_| {
+                    Failure::new(Exit::Busy, "interrupted by a signal")
+                        .hint("nothing half made is left behind: run it again")
+                }),
+                false => ended,
             }
         },
     )
