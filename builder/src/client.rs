@@ -49,10 +49,12 @@ pub(crate) fn output(command: &mut Command) -> io::Result<Output> {
     Ok(Output { status, stdout, stderr })
 }
 
-/// The same command, which the kernel ends should this process be killed. Without `setpriv` it runs on to its own end.
+/// The same command, which the kernel ends should this process be killed. Without the `setpriv` of util-linux (that of
+/// busybox knows no such thing) it runs on to its own end.
 fn tied(command: &Command) -> Command {
-    let tie =
-        ["/usr/bin/setpriv", "/bin/setpriv"].into_iter().find(|path| Path::new(path).is_file());
+    let is_whole =
+        |path: &&str| Path::new(path).canonicalize().is_ok_and(|real| real.ends_with("setpriv"));
+    let tie = ["/usr/bin/setpriv", "/bin/setpriv"].into_iter().find(is_whole);
     let mut tied = match tie {
         Some(tie) => {
             let mut tied = Command::new(tie);

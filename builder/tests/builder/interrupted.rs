@@ -239,7 +239,7 @@ fn walk(path: &Path, files: &mut Vec<PathBuf>) {
 }
 
 /// How many processes have this in their environment.
-fn of_mark(mark: &str) -> usize {
+pub(crate) fn of_mark(mark: &str) -> usize {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let has_mark = |path: PathBuf| {
         fs::read(path.join("environ"))

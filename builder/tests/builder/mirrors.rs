@@ -4,11 +4,12 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Command;
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use countersign_metadata::Sha256;
 
+use crate::interrupted::of_mark;
 use crate::project::{own_home, ran};
 use crate::sources::recipe;
 
@@ -203,6 +204,38 @@ fn asks(client: usize, trick: Trick) {
         assert_eq!(Sha256::of(&bytes).to_string(), name.to_string_lossy(), "{who}");
     }
     assert!(kept.is_empty(), "{who}: {kept:?}");
+}
+
+#[test]
+fn a_client_that_waits_for_a_mirror_dies_with_a_builder_that_is_killed() {
+    let base = mirror(Trick::Stalls);
+    let (dir, home) = (tempfile::tempdir().unwrap(), own_home());
+    let source = CLIENTS[3].1;
+    let text = recipe(source, "tools = [\"c\"]", "steps = [\"true\"]", "");
+    fs::write(dir.path().join("countersign.toml"), text).unwrap();
+    fs::write(
+        home.path().join("config.toml"),
+        format!("[source.crates-io]\nreplace-with = \"here\"\n[source.here]\nregistry = \"sparse+{base}/index/\"\n"),
+    )
+    .unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign-builder"));
+    command.args(["lock", "."]).current_dir(dir.path());
+    command.env("XDG_CACHE_HOME", home.path().join("cache")).env("CARGO_HOME", home.path());
+    command.env("COUNTERSIGN_TEST_HOME", home.path());
+    let mut run = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mark = format!("COUNTERSIGN_TEST_HOME={}", home.path().display());
+    let end = Instant::now() + Duration::from_secs(120);
+    // The builder, and cargo (rustup's, which becomes the real one).
+    while of_mark(&mark) < 2 {
+        assert!(Instant::now() < end && run.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    run.kill().unwrap();
+    run.wait().unwrap();
+    while of_mark(&mark) > 0 {
+        assert!(Instant::now() < end, "a client is left");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn is_whole() -> bool {
