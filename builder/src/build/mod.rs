@@ -191,7 +191,8 @@ impl Job<'_> {
             &varied,
             self.stillness,
         );
-        let disk = around.on_disk.then(|| scratch_on_disk(scratch)).transpose()?;
+        let places = provided.places(self.prepared.environment.has_rust());
+        let disk = around.on_disk.then(|| scratch_on_disk(scratch, places)).transpose()?;
         let mounts = self.prepared.environment.mounts().map_err(|source| BuildError::Io {
             path: self.prepared.environment.root().to_owned(),
             source,
@@ -397,9 +398,14 @@ fn printable(text: &str) -> String {
 }
 
 /// A build directory on the machine's disk, with the places in it that something is mounted on.
-fn scratch_on_disk(scratch: &Path) -> Result<PathBuf, BuildError> {
+fn scratch_on_disk(
+    scratch: &Path,
+    places: impl Iterator<Item = &'static str>,
+) -> Result<PathBuf, BuildError> {
     let disk = directory(&scratch.join("disk"))?;
-    directory(&disk.join("vendor"))?;
+    for place in places {
+        directory(&disk.join(place))?;
+    }
     Ok(disk)
 }
 

@@ -59,6 +59,12 @@ impl Provided {
         Ok(Self { dir: dir.to_owned(), has_npm: !npm.is_empty(), has_pypi, laid })
     }
 
+    /// The directories below a build's base that something is mounted on.
+    pub(super) fn places(&self, has_rust: bool) -> impl Iterator<Item = &'static str> {
+        let all = [("vendor", has_rust), ("pypi", self.has_pypi)];
+        all.into_iter().filter_map(|(name, is_there)| is_there.then_some(name))
+    }
+
     /// Where they are mounted.
     pub(super) fn mounts(&self, base: &str, ours: &str, has_rust: bool) -> Vec<Mount> {
         let mount =

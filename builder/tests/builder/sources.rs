@@ -29,8 +29,10 @@ pub(crate) fn whole_way(dir: &Path, recipe: &str, clients: &[(String, String)]) 
     let built = out.path().join("built");
     run_with(dir, &["build", ".", "-o", built.to_str().unwrap()], clients).ended(0);
     let again = out.path().join("again");
+    // On a disk instead of in memory: what is laid out for the build must be there too.
+    let (built_at, vary) = (built.to_str().unwrap(), "file-system");
     let arguments =
-        ["rebuild", "--release", built.to_str().unwrap(), "-o", again.to_str().unwrap()];
+        ["rebuild", "--release", built_at, "-o", again.to_str().unwrap(), "--vary", vary];
     run_cut_off(out.path(), &arguments).ended(0).said("REPRODUCED");
     // Every locked input is there, under its digest, and is what a rebuild needs: without one there is none.
     for line in lock.lines().filter_map(|line| line.strip_prefix("sha256 = \"")).skip(1) {
