@@ -1,7 +1,7 @@
 //! What a caller asks for: a command and all that goes with it, checked before anything is started.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 
@@ -12,6 +12,19 @@ use crate::lower::Lowerable;
 use crate::notice::Told;
 use crate::options::{Identity, Limits, Machine, Mount, Network};
 use crate::running::{Ended, Running};
+
+/// Where a machine's own programs and libraries are.
+const HOST: [&str; 9] = [
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/etc/alternatives",
+    "/etc/ld.so.cache",
+];
 
 /// A payload to be run in isolation: what it may see and use up. [`Sandbox::spawn`] starts it.
 ///
@@ -195,6 +208,20 @@ impl Sandbox {
     #[must_use]
     pub fn mount(mut self, mount: Mount) -> Self {
         self.plan.mounts.push(mount);
+        self
+    }
+
+    /// Adds the machine's own programs and libraries, read-only: what a program that is not static needs. Links stay
+    /// links.
+    #[must_use]
+    pub fn host_programs(mut self) -> Self {
+        for path in HOST.map(PathBuf::from) {
+            let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+            self = self.mount(match fs::read_link(&path) {
+                Ok(target) if metadata.is_symlink() => Mount::Link { to: path, target },
+                _ => Mount::ReadOnly { from: path.clone(), to: path },
+            });
+        }
         self
     }
 

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use countersign_sandbox::{Exit, Limits, Mount, Network, Sandbox};
+use countersign_sandbox::{Exit, Limits, Lowerable, Mount, Network, Sandbox};
 
 const PROGRAM: &str = "/usr/bin/diffoscope";
 /// Longest page, in bytes.
@@ -14,19 +14,6 @@ const MAX_PAGE: u64 = 256 << 20;
 const WALL: Duration = Duration::from_secs(1800);
 const MEMORY: u64 = 4 << 30;
 const SCRATCH: u64 = 4 << 30;
-/// What its tools need of the machine. Links stay links.
-const HOST: [&str; 9] = [
-    "/usr",
-    "/bin",
-    "/sbin",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/libx32",
-    "/etc/alternatives",
-    "/etc/ld.so.cache",
-];
-
 /// Why there is no page of diffoscope's.
 #[derive(Debug, thiserror::Error)]
 pub enum DiffoscopeError {
@@ -64,21 +51,12 @@ pub fn diffoscope(first: &Path, second: &Path, page: &Path) -> Result<(), Diffos
     let output =
         File::create(page).map_err(|source| DiffoscopeError::Io { path: page.into(), source })?;
     let command = [PROGRAM, "--html", "-", "--no-progress", "/first.tar.zst", "/second.tar.zst"];
-    let mut sandbox = Sandbox::new(command.map(OsString::from).into());
-    for path in HOST.map(Path::new).into_iter().filter(|path| path.exists()) {
-        let to = path.to_owned();
-        sandbox = sandbox.mount(match path.read_link() {
-            Ok(target) => Mount::Link { to, target },
-            Err(_) => Mount::ReadOnly { from: to.clone(), to },
-        });
-    }
-    let limits = Limits {
-        memory: memory_limit(),
-        wall: Some(WALL),
-        file_bytes: SCRATCH,
-        ..Limits::default()
-    };
-    let ended = sandbox
+    let limits =
+        Limits { memory: Some(MEMORY), wall: Some(WALL), file_bytes: SCRATCH, ..Limits::default() };
+    let ended = Sandbox::new(command.map(OsString::from).into())
+        .host_programs()
+        // A plain user may have no control group to limit memory with: the machine's own limit is left then.
+        .lower([Lowerable::MemoryLimit])
         .mount(Mount::ReadOnly { from: first.into(), to: "/first.tar.zst".into() })
         .mount(Mount::ReadOnly { from: second.into(), to: "/second.tar.zst".into() })
         .mount(Mount::Tmpfs { to: "/tmp".into(), bytes: SCRATCH, inodes: 1 << 20 })
@@ -95,11 +73,4 @@ pub fn diffoscope(first: &Path, second: &Path, page: &Path) -> Result<(), Diffos
         Exit::Code(0 | 1) => Ok(()),
         other => Err(DiffoscopeError::Failed(other)),
     }
-}
-
-/// A plain user may have no control group to limit memory with; the machine's own limit is left then.
-fn memory_limit() -> Option<u64> {
-    let can =
-        |one: &countersign_sandbox::Capability| one.name == "memory limit" && one.missing.is_none();
-    countersign_sandbox::capabilities().iter().any(can).then_some(MEMORY)
 }

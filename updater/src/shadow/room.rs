@@ -31,19 +31,8 @@ const HEADROOM: u64 = 1 << 30;
 /// Bytes that must stay free where the state is, for a program that is tried without a node and its `free-space`.
 pub(super) const KEEP_FREE: u64 = 64 << 20;
 
-/// What of the host a program that is not static needs. Links stay links.
-const HOST: [&str; 10] = [
-    "/usr",
-    "/bin",
-    "/sbin",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/libx32",
-    "/etc/alternatives",
-    "/etc/ld.so.cache",
-    "/etc/ssl/certs",
-];
+/// Whom a program of the host believes, over TLS.
+const CERTIFICATES: &str = "/etc/ssl/certs";
 
 /// A release, what it has as its state, and a log.
 #[derive(Clone)]
@@ -200,13 +189,11 @@ pub(super) fn plain(command: Vec<OsString>, limits: Limits) -> Sandbox {
         .limits(limits)
         .given_programs()
         .network(Network::Sinkhole)
-        .attribute();
-    for path in HOST.map(PathBuf::from) {
-        let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
-        sandbox = sandbox.mount(match fs::read_link(&path) {
-            Ok(target) if metadata.is_symlink() => Mount::Link { to: path, target },
-            _ => Mount::ReadOnly { from: path.clone(), to: path },
-        });
+        .attribute()
+        .host_programs();
+    if Path::new(CERTIFICATES).exists() {
+        let path = PathBuf::from(CERTIFICATES);
+        sandbox = sandbox.mount(Mount::ReadOnly { from: path.clone(), to: path });
     }
     sandbox
 }
