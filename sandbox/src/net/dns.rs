@@ -2,11 +2,12 @@
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo};
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockType, SockaddrStorage, bind, recvmsg,
@@ -61,23 +62,48 @@ impl NameServer {
     /// Answers until it is silenced or the process ends.
     pub(crate) fn serve(self, ledger: &Arc<Ledger>) -> io::Result<Voice> {
         let voice = Voice::default();
-        for socket in self.datagrams {
-            let (ledger, voice) = (Arc::clone(ledger), voice.clone());
-            std::thread::Builder::new()
-                .name("names".to_owned())
-                .spawn(move || while answer_datagram(&socket, &ledger, &voice).is_ok() {})?;
-        }
-        for listener in self.streams {
-            let ledger = Arc::clone(ledger);
-            std::thread::Builder::new().name("names".to_owned()).spawn(move || {
-                for stream in listener.incoming().flatten() {
-                    // A payload that asks badly is only not answered.
-                    _ = answer_stream(stream, &ledger);
-                }
-            })?;
-        }
+        let (ledger, mine) = (Arc::clone(ledger), voice.clone());
+        thread(move || self.answer(&ledger, &mine))?;
         Ok(voice)
     }
+
+    /// Datagrams here; a socket for streams gets a thread of its own with the first that comes, for those may stall.
+    fn answer(mut self, ledger: &Arc<Ledger>, voice: &Voice) {
+        loop {
+            let datagrams = self.datagrams.iter().map(AsFd::as_fd);
+            let fds = datagrams.chain(self.streams.iter().map(AsFd::as_fd));
+            let mut polled: Vec<_> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+            match poll(&mut polled, PollTimeout::NONE) {
+                Ok(_) => {}
+                Err(Errno::EINTR) => continue,
+                Err(_) => return,
+            }
+            let mut ready = polled.into_iter().map(|fd| fd.any().unwrap_or(false));
+            let asked: Vec<bool> = ready.by_ref().take(self.datagrams.len()).collect();
+            let called: Vec<bool> = ready.collect();
+            for (socket, asked) in self.datagrams.iter().zip(asked) {
+                if asked && answer_datagram(socket, ledger, voice).is_err() {
+                    return;
+                }
+            }
+            let mut called = called.into_iter();
+            for listener in self.streams.extract_if(.., |_| called.next().unwrap_or(false)) {
+                let ledger = Arc::clone(ledger);
+                let serve = move || {
+                    for stream in listener.incoming().flatten() {
+                        // A payload that asks badly is only not answered.
+                        _ = answer_stream(stream, &ledger);
+                    }
+                };
+                // Without a thread nobody answers there, and it is closed.
+                _ = thread(serve);
+            }
+        }
+    }
+}
+
+fn thread(run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new().name("names".to_owned()).spawn(run).map(drop)
 }
 
 /// The name server's right to send datagrams. It ends before the kernel's counters are compared with what

@@ -6,7 +6,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::poll::PollFlags;
@@ -21,7 +20,6 @@ use crate::wire::{self, Event, Request};
 pub(crate) struct Control {
     shared: Arc<Shared>,
     payload_link: UnixStream,
-    starting: JoinHandle<()>,
 }
 
 /// A door's address, and its socket until the caller asks for it.
@@ -33,6 +31,8 @@ struct Shared {
     writing: Mutex<()>,
     ledger: Arc<Ledger>,
     payload: Pid,
+    /// What the payload's process says of its start, until it has said it.
+    starting: Mutex<Option<UnixStream>>,
     doors: Mutex<Vec<Door>>,
     out_of_time: AtomicBool,
 }
@@ -59,34 +59,25 @@ impl Control {
         let writing = Mutex::new(());
         let out_of_time = AtomicBool::new(false);
         let doors = Mutex::new(doors);
-        let shared = Arc::new(Shared { caller, writing, ledger, payload, doors, out_of_time });
-        let deadline = wall.and_then(|wall| Instant::now().checked_add(wall));
-
         let link = payload_link.try_clone().step(step)?;
-        let mine = Arc::clone(&shared);
-        let starting = std::thread::Builder::new()
-            .name("starting".to_owned())
-            .spawn(move || mine.tell_start(&link))
-            .step(step)?;
+        let heard = link.try_clone().step(step)?;
+        let starting = Mutex::new(Some(link));
+        let shared =
+            Arc::new(Shared { caller, writing, ledger, payload, starting, doors, out_of_time });
+        let deadline = wall.and_then(|wall| Instant::now().checked_add(wall));
         let mine = Arc::clone(&shared);
         std::thread::Builder::new()
             .name("control".to_owned())
-            .spawn(move || mine.serve(deadline))
+            .spawn(move || mine.serve(deadline, Some(heard), notify))
             .step(step)?;
-        if let Some(notify) = notify {
-            let mine = Arc::clone(&shared);
-            std::thread::Builder::new()
-                .name("notify".to_owned())
-                .spawn(move || mine.listen_for_readiness(&notify))
-                .step(step)?;
-        }
-        Ok(Self { shared, payload_link, starting })
+        Ok(Self { shared, payload_link })
     }
 
     /// Lets the payload's process go on.
-    pub(crate) fn release_payload(&self) -> Staged<()> {
+    pub(crate) fn release_payload(&self) {
         let mut link = &self.payload_link;
-        link.write_all(&[0]).step("release the payload")
+        // A process that could not be made ready has said so, and is gone.
+        _ = link.write_all(&[0]);
     }
 
     /// Whether the wall limit was reached.
@@ -96,7 +87,7 @@ impl Control {
 
     /// Tells the caller one last thing, after it has been told of the start.
     pub(crate) fn finish(self, event: Option<&Event>) {
-        _ = self.starting.join();
+        self.shared.tell_start();
         if let Some(event) = event {
             self.shared.tell(event, &[]);
         }
@@ -112,9 +103,11 @@ impl Shared {
         _ = wire::send(&self.caller, event, fds);
     }
 
-    /// The payload's socket ends when its program has been executed, or brings the reason why not.
-    fn tell_start(&self, link: &UnixStream) {
-        match wire::receive::<Failure>(link) {
+    /// The payload's socket ends when its program has been executed, or brings the reason why not. Told once.
+    fn tell_start(&self) {
+        let mut starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(link) = starting.take() else { return };
+        match wire::receive::<Failure>(&link) {
             Ok(Some((failure, _))) => self.tell(&Event::Failed(failure), &[]),
             Ok(None) => self.tell(&Event::Started, &[]),
             Err(error) => {
@@ -126,19 +119,26 @@ impl Shared {
         }
     }
 
-    fn listen_for_readiness(&self, socket: &UnixDatagram) {
+    /// Reads one message of those that there are; whether it says that the payload is ready.
+    fn hear_readiness(&self, socket: &UnixDatagram) -> bool {
         let mut buffer = [0; 4096];
         // Descriptors sent along are dropped by the kernel: no room is made for them.
-        while let Ok(read) = socket.recv(&mut buffer) {
-            let message = buffer.get(..read).unwrap_or_default();
-            if message.split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
-                self.tell(&Event::Ready, &[]);
-                return;
-            }
+        let read = socket.recv(&mut buffer).unwrap_or_default();
+        let message = buffer.get(..read).unwrap_or_default();
+        let ready = message.split(|byte| *byte == b'\n').any(|line| line == b"READY=1");
+        if ready {
+            self.tell(&Event::Ready, &[]);
         }
+        ready
     }
 
-    fn serve(&self, mut deadline: Option<Instant>) {
+    /// One thread for all that is heard while the payload runs: each more would take as long to start as a third of the tree.
+    fn serve(
+        &self,
+        mut deadline: Option<Instant>,
+        mut starting: Option<UnixStream>,
+        mut notify: Option<UnixDatagram>,
+    ) {
         loop {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {
@@ -147,10 +147,21 @@ impl Shared {
                 kill_all();
                 continue;
             }
-            let Ok([readable]) = wire::wait([(self.caller.as_fd(), PollFlags::POLLIN)], left)
+            let caller = self.caller.as_fd();
+            // What is not listened to any more is the caller, once more.
+            let begun = starting.as_ref().map_or(caller, AsFd::as_fd);
+            let ready = notify.as_ref().map_or(caller, AsFd::as_fd);
+            let Ok([readable, begun, ready]) =
+                wire::wait([caller, begun, ready].map(|fd| (fd, PollFlags::POLLIN)), left)
             else {
                 return kill_all();
             };
+            if begun && starting.take().is_some() {
+                self.tell_start();
+            }
+            if ready && notify.as_ref().is_some_and(|socket| self.hear_readiness(socket)) {
+                notify = None;
+            }
             if !readable {
                 continue;
             }

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
-use nix::sched::{CloneFlags, CpuSet, unshare};
+use nix::sched::{CloneFlags, CpuSet, setns, unshare};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -98,29 +98,21 @@ impl Init<'_> {
     }
 
     fn live(&mut self) -> Staged<Report> {
-        // As root this comes again when the user has changed, and the keeper answers another word before.
-        if self.private.is_some() {
-            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).step("die with the keeper")?;
-        } else {
-            self.die_with_keeper()?;
-        }
+        // It is asked whether it still lives when there is another word for it.
+        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).step("die with the keeper")?;
         umask(Mode::empty());
         sys::one_heap();
         let (cpus, count) = processors(self.plan)?;
         raise_limits();
-        unshare(
-            CloneFlags::CLONE_NEWNS
-                | CloneFlags::CLONE_NEWNET
-                | CloneFlags::CLONE_NEWIPC
-                | CloneFlags::CLONE_NEWUTS,
-        )
-        .needs(NAMESPACES)?;
+        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS)
+            .needs(NAMESPACES)?;
         let identity = &self.plan.identity;
         let owner = self.private.map_or((identity.uid, identity.gid), |(id, _)| (id, id));
         let tree = tree::enter(self.plan, count, owner, self.private.is_some(), &self.lowers)?;
         self.lowers.clear();
         nix::unistd::sethostname(&identity.hostname).step("set the host name")?;
         sys::set_domain_name(&identity.domain).step("set the domain name")?;
+        self.join_network()?;
         let networked = self.network(&tree, owner.1)?;
         let notify = self.plan.notify.then(notify_socket).transpose()?;
         self.become_nobody()?;
@@ -138,6 +130,16 @@ impl Init<'_> {
         tell(&self.keeper, &Word::Hello)
     }
 
+    /// Takes the network that the keeper has made meanwhile.
+    fn join_network(&self) -> Staged<()> {
+        let (_, mut given) = wire::receive::<()>(&self.keeper)
+            .step("hear the keeper")?
+            .ok_or(Errno::EPIPE)
+            .step("hear the keeper")?;
+        let network = given.pop().ok_or(Errno::EBADF).step("take the network")?;
+        setns(network, CloneFlags::CLONE_NEWNET).needs(NAMESPACES)
+    }
+
     fn network(&self, tree: &Tree, group: u32) -> Staged<Networked> {
         let ipv6 = std::path::Path::new("/proc/self/net/if_inet6").exists();
         // Ports below 1024 are as good as others, and a ping is seen rather than refused.
@@ -148,7 +150,6 @@ impl Init<'_> {
         if ipv6 {
             write_sysctl(tree, "net/ipv6/conf/lo/disable_ipv6", "0").step("switch IPv6 on")?;
         }
-        net::loopback_up().needs(NAMESPACES)?;
         let sinkhole = self.plan.network == Network::Sinkhole;
         let (mut packets, mut names) = (None, None);
         if sinkhole {
@@ -173,7 +174,7 @@ impl Init<'_> {
     /// payload.
     fn become_nobody(&self) -> Staged<()> {
         if self.private.is_none() {
-            return Ok(());
+            return self.die_with_keeper();
         }
         unshare(CloneFlags::CLONE_NEWUSER)
             .map_err(|errno| ids::no_user_namespace(&errno.into()))?;
@@ -271,7 +272,7 @@ impl Init<'_> {
 
         let start = Instant::now();
         ledger.start();
-        control.release_payload()?;
+        control.release_payload();
         let ended = clock::attend(payload, machine);
         let wall = start.elapsed();
         control::kill_all();

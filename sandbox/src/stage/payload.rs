@@ -64,7 +64,6 @@ impl Payload<'_> {
         link: &UnixStream,
         passage: Option<&UnixStream>,
     ) -> Staged<std::convert::Infallible> {
-        nix::unistd::read(link, &mut [0; 1]).step("wait for init")?;
         nix::unistd::setsid().step("begin a session")?;
         self.cgroup.join().step("enter the control group")?;
         unshare(CloneFlags::CLONE_NEWCGROUP).needs(crate::capability::NAMESPACES)?;
@@ -84,6 +83,8 @@ impl Payload<'_> {
         }
         let command = Command::new(self.plan)?;
         sys::default_signals().step("reset the signals")?;
+        // All before this is done while init's threads start; from here on they are needed.
+        nix::unistd::read(link, &mut [0; 1]).step("wait for init")?;
         clock::arm(&self.plan.machine).needs(crate::capability::CLOCK)?;
         self.filters(passage)?;
         proof::walls(self.private)?;

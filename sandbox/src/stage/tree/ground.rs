@@ -136,11 +136,6 @@ impl Ground {
         Ok(copy)
     }
 
-    /// Takes hold of what is at a path of the tree.
-    pub(super) fn open(&self, path: &Path) -> io::Result<OwnedFd> {
-        Ok(self.resolve(path)?)
-    }
-
     /// Attaches a finished file system of ours at a directory, which is made if need be.
     pub(super) fn attach_made(&mut self, made: Detached, path: &Path) -> io::Result<OwnedFd> {
         self.ours.insert(fstat(made.as_fd())?.st_dev);

@@ -19,10 +19,10 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, openat};
 use nix::mount::MsFlags;
-use nix::sys::stat::{Mode, fstat};
+use nix::sys::stat::Mode;
 
 use self::ground::{Ground, HIDDEN};
-use self::source::{Memory, NOEXEC, NOSUID, RDONLY, Ready, is_dir};
+use self::source::{Memory, NOEXEC, NOSUID, RDONLY, Ready};
 use super::generated;
 use crate::capability::{MOUNTS, PROC};
 use crate::error::{Failure, Kind, Staged, Step};
@@ -63,6 +63,9 @@ pub(crate) fn enter(
     let outside = source::proc(0).needs(PROC)?;
     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
     let sysctl = openat(outside.as_fd(), "sys", flags, Mode::empty()).step("open /proc/sys")?;
+    // In the machine's tree it goes with that; a mount that lies nowhere is waited for when it is closed.
+    let place = File::open("/proc").step("open /proc")?;
+    outside.attach(place.as_fd()).needs(PROC)?;
 
     let ground = Ground::new(content_bytes(plan).saturating_mul(2) + ROOT_BYTES)?;
     let mut builder =
@@ -189,7 +192,7 @@ impl Builder {
     fn proc(&mut self, cpus: usize, plan: &Plan) -> Staged<()> {
         let proc = source::proc(RDONLY).needs(PROC)?;
         let names = source::top_level(&proc).step("list /proc")?;
-        self.ground.attach(proc, Path::new("/proc")).step("mount /proc")?;
+        let proc = self.ground.attach(proc, Path::new("/proc")).step("mount /proc")?;
 
         let hidden = Path::new(HIDDEN);
         let (empty_file, empty_dir) = (hidden.join("file"), hidden.join("dir"));
@@ -198,7 +201,7 @@ impl Builder {
         let fakes = generated::proc(cpus, plan.limits.memory, &plan.machine);
         // Of a file, and of a directory: the first that was made, of which all others are copies.
         let mut masks: [Option<Detached>; 2] = [None, None];
-        for name in names {
+        for (name, is_dir) in names {
             let process = name.bytes().all(|byte| byte.is_ascii_digit());
             if process || generated::KEPT.contains(&name.as_str()) {
                 continue;
@@ -211,11 +214,10 @@ impl Builder {
                 continue;
             }
             let [of_file, of_dir] = &mut masks;
-            let place = self.ground.open(&over).step("look at a name in /proc")?;
-            let (first, empty) = match is_dir(&fstat(&place).step("look at a name in /proc")?) {
-                true => (of_dir, &empty_dir),
-                false => (of_file, &empty_file),
-            };
+            let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let place = openat(&proc, name.as_str(), flags, Mode::empty());
+            let place = place.step("look at a name in /proc")?;
+            let (first, empty) = if is_dir { (of_dir, &empty_dir) } else { (of_file, &empty_file) };
             let mask = match first {
                 Some(first) => Detached::copy_at(first.as_fd()),
                 None => self.ground.sealed(empty),

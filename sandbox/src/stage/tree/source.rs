@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use nix::dir::{Dir, Type};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, major};
 
@@ -103,15 +104,16 @@ pub(super) fn proc(flags: u64) -> io::Result<Detached> {
     proc.mount(flags | NOSUID | NODEV | NOEXEC)
 }
 
-/// The names at the top of a `/proc`.
-pub(super) fn top_level(proc: &Detached) -> io::Result<Vec<String>> {
+/// The names at the top of a `/proc`, and which of them are directories.
+pub(super) fn top_level(proc: &Detached) -> io::Result<Vec<(String, bool)>> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let fd = openat(proc.as_fd(), ".", flags, Mode::empty())?;
     let mut names = Vec::new();
-    for entry in nix::dir::Dir::from_fd(fd)?.iter() {
-        let name = entry?.file_name().to_string_lossy().into_owned();
+    for entry in Dir::from_fd(fd)?.iter() {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
         if name != "." && name != ".." {
-            names.push(name);
+            names.push((name, entry.file_type() == Some(Type::Directory)));
         }
     }
     Ok(names)
