@@ -3,14 +3,15 @@
 #
 #   builder/benches/overhead.sh [PAIRS]
 #
-# Built is the C library of zstd as the locked crate zstd-sys holds it, once for each of LEVELS (O1 O2 O3), by make with
-# two jobs: about a minute of gcc. Bare is `sh` with the same variables in a directory in memory; hermetic is all of
-# `countersign-builder build`, from reading the recipe to the packed artifact. The limit of issue 3 is 3 %. Then the worst
-# case: a shell that does nothing but start programs. Only the least processor times mean much on a busy machine.
-# PARTS and LEVELS: less to build; PROFILE=dev for the unoptimised builder; TARGET: where to build it.
+# Built is the C library of zstd as the locked crate zstd-sys holds it, once for each of LEVELS, by make with two jobs:
+# about a minute of gcc. Then what costs a sandbox most: the configure script of GNU hello, five times, and a shell that does
+# nothing but start 20000 programs. Bare is `sh` with the same variables in a directory in memory; hermetic is all of
+# `countersign-builder build`, from reading the recipe to the packed artifact. The limit of
+# issue 3 is 3 %. Only the least processor times mean much on a busy machine.
+# PARTS and LEVELS: less to build; ONLY: one of shell, configure and library; PROFILE=dev for the unoptimised builder; TARGET: where to build it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-pairs=${1:-5} profile=${PROFILE:-release} target=${TARGET:-target} levels=${LEVELS:-O1 O2 O3}
+pairs=${1:-5} profile=${PROFILE:-release} target=${TARGET:-target} levels=${LEVELS:-O0 O1 O2 O3 Os Og Ofast}
 parts=${PARTS:-common compress decompress dictBuilder legacy}
 work=$(mktemp -d -p "${WORK:-/tmp}") memory=$(mktemp -d -p /dev/shm)
 trap 'rm -rf "$work" "$memory"' EXIT
@@ -41,12 +42,18 @@ $(foreach level,$(levels),$(eval $(call rule,$(level))))
 thing: $(objects)
 	ar rcsD $@ $^
 MAKE
-shell='i=0; while [ $i -lt 2000 ]; do /bin/true; i=$((i + 1)); done; touch thing'
+shell='i=0; while [ $i -lt 20000 ]; do /bin/true; i=$((i + 1)); done; touch thing'
 project shell "$shell"
+configure='for i in 1 2 3 4 5; do ./configure --disable-nls CFLAGS=-O2 > log; done; make >> log; mv hello thing'
+project configure "$configure"
+cp -r builder/foreign/hello "$work/hello"
+"$builder" lock "$work/hello" > /dev/null 2>&1
+hello=$(sed -n 's/^sha256 = .* = "\([0-9a-f]*\)" }$/\1/p' "$work/hello/countersign.toml")
+tar -xzf "${XDG_CACHE_HOME:-$HOME/.cache}/countersign/inputs/$hello" -C "$work/configure" --strip-components=1
 
 TIMEFORMAT='%R %U %S'
 bare() { # NAME STEP
-  rm -rf "$memory/src" && cp -r "$work/$1" "$memory/src"
+  rm -rf "$memory/src" && cp -a "$work/$1" "$memory/src"
   { time env -i -C "$memory/src" PATH=/usr/bin:/bin HOME="$memory" TMPDIR="$memory" LC_ALL=C.UTF-8 TZ=UTC \
     SOURCE_DATE_EPOCH=1767225600 sh -euc "$2" > /dev/null 2> "$work/err"; } 2>&1 || { cat "$work/err" >&2; return 1; }
 }
@@ -59,7 +66,7 @@ median() { sort -n | awk '{ all[NR] = $1 } END { print (all[int((NR + 1) / 2)] +
 
 echo '| what | bare, s | hermetic, s | overhead of wall time | of processor time | least processor time, bare and hermetic, s |'
 echo '|---|---|---|---|---|---|'
-for what in shell library; do
+for what in ${ONLY:-shell configure library}; do
   "$builder" lock "$work/$what" > /dev/null 2>&1
   : > "$work/$what.wall"; : > "$work/$what.cpu"; : > "$work/$what.pairs"
   for _ in $(seq "$pairs"); do
@@ -77,4 +84,4 @@ for what in shell library; do
     "$(least < "$work/$what.bare")" "$(least < "$work/$what.hermetic")"
 done
 echo
-echo "Medians of $pairs pairs. The shell starts 2000 programs."
+echo "Medians of $pairs pairs."

@@ -144,11 +144,12 @@ pub struct Machine {
 impl Machine {
     /// Whether the payload's processes are attended by a tracer.
     pub(crate) fn is_attended(&self) -> bool {
-        self.clock != Clock::Real
-            || self.mask.is_some()
-            || self.random != Random::Real
-            || !self.watch.is_empty()
-            || self.jitter.is_some()
+        self.clock != Clock::Real || self.random != Random::Real || self.jitter.is_some()
+    }
+
+    /// Whether some of their calls are told to init, and answered by it.
+    pub(crate) fn is_shown(&self) -> bool {
+        self.mask.is_some() || !self.watch.is_empty()
     }
 }
 

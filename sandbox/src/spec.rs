@@ -89,7 +89,7 @@ impl Plan {
 
     /// Which of its calls are told to init.
     pub(crate) fn told(&self) -> Option<Told> {
-        match (self.census, self.attribute) {
+        match (self.census, self.attribute || self.machine.is_shown()) {
             (true, _) => Some(Told::Everything),
             (false, true) => Some(Told::Destinations),
             (false, false) => None,
@@ -126,8 +126,8 @@ impl Plan {
             }
         }
         if self.census && self.machine.is_attended() {
-            // A call that is told is not traced, and would see the real machine.
-            return Err("a census of system calls of another machine".to_owned());
+            // A call that is told is not traced, and would see the real clock.
+            return Err("a census of system calls under another clock or randomness".to_owned());
         }
         let names = [&self.identity.user, &self.identity.hostname, &self.identity.domain];
         if let Some(name) =

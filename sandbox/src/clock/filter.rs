@@ -1,5 +1,5 @@
-//! Which system calls stop for the tracer: those that read the wall clock or wait for a time of it, and the few
-//! that tell of the machine or give random bytes.
+//! Which system calls stop for the tracer: those that read the wall clock or wait for a time of it, and the one that
+//! gives random bytes.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -37,12 +37,6 @@ fn program(machine: &Machine) -> Result<BpfProgram, BackendError> {
     ]);
     if machine.clock != Clock::Real {
         rules.extend(of_clock()?);
-    }
-    if machine.mask.is_some() {
-        let calls = [libc::SYS_uname, libc::SYS_sysinfo, libc::SYS_statfs, libc::SYS_fstatfs];
-        rules.extend(calls.map(|call| (call, vec![])));
-        #[cfg(target_arch = "x86_64")]
-        rules.insert(libc::SYS_ustat, vec![]);
     }
     if machine.random != Random::Real {
         rules.insert(libc::SYS_getrandom, vec![]);

@@ -1,11 +1,13 @@
 //! Reading and writing the memory of a stopped tracee.
 
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSliceMut};
 
 use nix::errno::Errno;
 use nix::sys::ptrace;
-use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
+use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
+
+pub(super) use crate::sys::write_memory as write;
 
 /// Bytes of a machine word on the architectures that we support.
 pub(super) const WORD: usize = 8;
@@ -20,16 +22,6 @@ pub(super) fn read(pid: Pid, address: u64, words: &mut [i64]) -> io::Result<()> 
     }
     for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(WORD)) {
         *word = i64::from_ne_bytes(bytes.try_into().map_err(io::Error::other)?);
-    }
-    Ok(())
-}
-
-/// Writes `bytes` where the tracee itself could write them, as the kernel does with the result of
-/// a system call: `EFAULT` if any of them does not fit.
-pub(super) fn write(pid: Pid, address: u64, bytes: &[u8]) -> io::Result<()> {
-    let remote = [RemoteIoVec { base: address as usize, len: bytes.len() }];
-    if process_vm_writev(pid, &[IoSlice::new(bytes)], &remote)? != bytes.len() {
-        return Err(Errno::EFAULT.into());
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Another wall clock, machine and randomness for a whole process tree, statically linked programs included.
+//! Another wall clock and other randomness for a whole process tree, statically linked programs included.
 //!
 //! Why a tracer? A time namespace does not move `CLOCK_REALTIME`, and `LD_PRELOAD` reaches neither
 //! static programs nor Go. Here every process of the tree is traced: at each `execve` the vDSO,
@@ -48,19 +48,16 @@
 //!
 //! # What else is answered
 //!
-//! - `uname`, `sysinfo`, `statfs` and `fstatfs` by a [`Mask`](crate::Mask) ([`machine`]).
 //! - `getrandom`, and the random bytes that a program starts with, by a held stream ([`random`]).
-//! - Nothing: command lines are only looked at ([`commands`]), and starts delayed ([`jitter`]).
+//! - Nothing: starts are delayed ([`jitter`]).
 //!
 //! A reading costs some 50 µs instead of 0.1, an `execve` and a `fork` some 0.1 ms more; compilers
 //! read the clock rarely, so that a build takes about one percent longer.
 
 mod answer;
-mod commands;
 mod deadline;
 mod filter;
 mod jitter;
-mod machine;
 mod memory;
 mod random;
 mod registers;
@@ -110,8 +107,7 @@ pub(crate) fn arm(machine: &Machine) -> io::Result<()> {
     filter::install(machine)
 }
 
-/// Shows `machine` to `payload` and all its descendants, and reaps them, until the payload ends. Also returns
-/// the command lines that were watched for.
+/// Shows `machine` to `payload` and all its descendants, and reaps them, until the payload ends.
 ///
 /// Runs on the thread that forked `payload`, which calls [`arm`] with the same machine. Where the two
 /// are different users, the caller needs `CAP_SYS_PTRACE` in the payload's user namespace; timers
@@ -123,12 +119,8 @@ pub(crate) fn arm(machine: &Machine) -> io::Result<()> {
 ///
 /// What the kernel says to `ptrace` or `wait`. The payload may then have seen the real clock: end
 /// the namespace and believe nothing that it made.
-pub(crate) fn attend(payload: Pid, machine: &Machine) -> io::Result<(Ended, Vec<String>)> {
-    if machine.is_attended() {
-        tracer::attend(payload, machine)
-    } else {
-        Ok((tracer::reap(payload)?, Vec::new()))
-    }
+pub(crate) fn attend(payload: Pid, machine: &Machine) -> io::Result<Ended> {
+    if machine.is_attended() { tracer::attend(payload, machine) } else { tracer::reap(payload) }
 }
 
 /// Whether an error is this one of the kernel's.

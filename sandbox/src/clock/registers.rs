@@ -43,11 +43,6 @@ impl Call {
         [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9][index]
     }
 
-    /// What the call returned, once it is done.
-    pub(super) fn result(&self) -> i64 {
-        self.registers.rax as i64
-    }
-
     fn argument_mut(&mut self, index: usize) -> &mut u64 {
         let r = &mut self.registers;
         [&mut r.rdi, &mut r.rsi, &mut r.rdx, &mut r.r10, &mut r.r8, &mut r.r9][index]
@@ -77,11 +72,6 @@ impl Call {
     /// The argument with this index, counted from 0.
     pub(super) fn argument(&self, index: usize) -> u64 {
         self.registers.regs[index]
-    }
-
-    /// What the call returned, once it is done.
-    pub(super) fn result(&self) -> i64 {
-        self.registers.regs[0] as i64
     }
 
     fn argument_mut(&mut self, index: usize) -> &mut u64 {

@@ -9,10 +9,8 @@ use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::commands::Watch;
 use super::deadline::Borrowed;
 use super::jitter::Jitter;
-use super::machine::{Disk, Shown};
 use super::random::Held;
 use super::registers::Call;
 use super::wall::Wall;
@@ -35,10 +33,10 @@ pub(super) fn reap(payload: Pid) -> io::Result<Ended> {
 }
 
 /// Seizes the payload, which stops itself, and attends to the tree until the payload ends.
-pub(super) fn attend(payload: Pid, machine: &Machine) -> io::Result<(Ended, Vec<String>)> {
+pub(super) fn attend(payload: Pid, machine: &Machine) -> io::Result<Ended> {
     let (_, status) = wait(Some(payload), libc::WUNTRACED)?;
     if let Some(ended) = ended(status) {
-        return Ok((ended, Vec::new()));
+        return Ok(ended);
     }
     let options = Options::PTRACE_O_EXITKILL
         | Options::PTRACE_O_TRACESYSGOOD
@@ -52,19 +50,17 @@ pub(super) fn attend(payload: Pid, machine: &Machine) -> io::Result<(Ended, Vec<
 
     let mut tracer = Tracer {
         wall: Wall::start(machine.clock)?,
-        shown: machine.mask.clone().map(Shown::new).transpose()?,
         held: match machine.random {
             Random::Real => None,
             Random::Held(seed) => Some(Held::new(seed)),
         },
         jitter: machine.jitter.map(Jitter::new),
-        watch: Watch::new(machine.watch.clone()),
         pending: HashMap::new(),
     };
     loop {
         let (pid, status) = wait(None, 0)?;
         match ended(status) {
-            Some(ended) if pid == payload => return Ok((ended, tracer.watch.seen)),
+            Some(ended) if pid == payload => return Ok(ended),
             Some(_) => tracer.gone(pid),
             None => match tracer.stopped(pid, status) {
                 // Killed in the meantime; its end is reported by itself.
@@ -77,20 +73,10 @@ pub(super) fn attend(payload: Pid, machine: &Machine) -> io::Result<(Ended, Vec<
 
 struct Tracer {
     wall: Option<Wall>,
-    shown: Option<Shown>,
     held: Option<Held>,
     jitter: Option<Jitter>,
-    watch: Watch,
-    /// The threads in a call with whose end there is something to do.
-    pending: HashMap<Pid, Pending>,
-}
-
-/// What is to be done when a call ends.
-enum Pending {
-    /// It waited for a translated deadline.
-    Deadline(Borrowed),
-    /// It was told of a disk.
-    Disk(Disk),
+    /// The threads in a call that waits for a translated deadline.
+    pending: HashMap<Pid, Borrowed>,
 }
 
 impl Tracer {
@@ -106,12 +92,8 @@ impl Tracer {
         let signal = libc::WSTOPSIG(status);
         match status >> 16 {
             0 if signal == SYSTEM_CALL => {
-                match (self.pending.remove(&pid), &self.shown) {
-                    (Some(Pending::Deadline(borrowed)), _) => {
-                        borrowed.give_back(&mut Call::read(pid)?)?;
-                    }
-                    (Some(Pending::Disk(disk)), Some(shown)) => shown.rewrite(disk, pid)?,
-                    _ => {}
+                if let Some(borrowed) = self.pending.remove(&pid) {
+                    borrowed.give_back(&mut Call::read(pid)?)?;
                 }
                 resume(libc::PTRACE_CONT, pid, 0)
             }
@@ -147,7 +129,6 @@ impl Tracer {
         if self.wall.is_some() || random.is_some() {
             vdso::hide(pid, Call::read(pid)?.stack(), random.as_deref())?;
         }
-        self.watch.look(pid);
         if let Some(jitter) = &mut self.jitter {
             jitter.reprioritise(pid);
             jitter.pause();
@@ -160,8 +141,10 @@ impl Tracer {
         let mut call = Call::read(pid)?;
         if let Some(value) = self.answer(&call)? {
             call.skip(value)?;
-        } else if let Some(pending) = self.pending(&mut call)? {
-            self.pending.insert(pid, pending);
+        } else if let Some(wall) = &self.wall
+            && let Some(borrowed) = deadline::translate(&mut call, wall)?
+        {
+            self.pending.insert(pid, borrowed);
             return resume(libc::PTRACE_SYSCALL, pid, 0);
         }
         resume(libc::PTRACE_CONT, pid, 0)
@@ -180,24 +163,10 @@ impl Tracer {
         {
             return Ok(Some(value));
         }
-        if let Some(shown) = &self.shown
-            && let Some(value) = shown.answer(call)?
-        {
-            return Ok(Some(value));
-        }
         match &mut self.held {
             Some(held) => held.answer(call),
             None => Ok(None),
         }
-    }
-
-    /// What is to be done when the kernel has carried the call out.
-    fn pending(&self, call: &mut Call) -> io::Result<Option<Pending>> {
-        if let Some(disk) = self.shown.as_ref().and_then(|shown| shown.disk(call)) {
-            return Ok(Some(Pending::Disk(disk)));
-        }
-        let Some(wall) = &self.wall else { return Ok(None) };
-        Ok(deadline::translate(call, wall)?.map(Pending::Deadline))
     }
 }
 

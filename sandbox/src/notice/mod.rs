@@ -8,10 +8,16 @@
 //! io_uring, which is refused, would pass by. What was sent is known from the eye and the kernel's counters.
 //! Only registers are judged here, and those nobody can change behind the kernel's back.
 //!
+//! What tells of the machine is answered here where a [`Mask`](crate::Mask) is asked for ([`machine`]), and command
+//! lines are looked at ([`commands`]): a payload that deceives init in that deceives itself.
+//!
 //! There can be one listener in a tree of processes: a payload that wants one of its own does not get it.
 
 mod address;
 mod census;
+mod commands;
+mod machine;
+mod memory;
 mod process;
 mod watch;
 mod witness;
@@ -22,8 +28,10 @@ use std::os::unix::net::UnixStream;
 
 use libc::sock_filter;
 
+use self::machine::Shown;
 pub(crate) use self::watch::{Heard, Watch};
 pub(crate) use self::witness::Witness;
+use crate::options::Machine;
 use crate::stage::seccomp::{self, told};
 use crate::sys;
 
@@ -35,10 +43,14 @@ fn begins(call: &libc::seccomp_data) -> bool {
     i64::from(call.nr) == libc::SYS_bind && call.args[1] == BEGINS && call.args[2] == 0
 }
 
+/// The calls that execute a program.
+const EXECUTED: &[i64] = &[libc::SYS_execve, libc::SYS_execveat];
+
 /// Which calls are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
-    /// Those that name a destination, and those refused that would have been attempts.
+    /// Those that name a destination, those refused that would have been attempts, and those that a machine which is
+    /// shown in place of the real one needs.
     Destinations,
     /// All.
     Everything,
@@ -47,12 +59,15 @@ pub(crate) enum Told {
 impl Told {
     /// The payload's side, when `no_new_privs` is set: from here on its calls are told. The listener goes to
     /// init over `passage`; where it is lost, calls that would be told of fail.
-    pub(crate) fn arm(self, passage: &UnixStream) -> io::Result<()> {
+    pub(crate) fn arm(self, passage: &UnixStream, machine: &Machine) -> io::Result<()> {
+        let shown = if machine.mask.is_some() { Shown::CALLS } else { &[] };
+        let started = if machine.watch.is_empty() { &[] } else { EXECUTED };
+        let besides = [shown, started].concat();
         let descriptor = u32::try_from(passage.as_raw_fd()).map_err(io::Error::other)?;
         sys::install_and_pass(passage.as_fd(), |message| {
             let passage = told::Passage { descriptor, message };
             match self {
-                Self::Destinations => told::of_destinations(&passage),
+                Self::Destinations => told::of_destinations(&passage, &besides),
                 Self::Everything => told::of_everything(&passage),
             }
         })

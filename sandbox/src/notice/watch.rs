@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
 
@@ -10,12 +10,16 @@ use libc::sock_filter;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use nix::unistd::Pid;
 
 use super::census::Census;
+use super::commands::Commands;
+use super::machine::Shown;
 use super::{Told, Witness, begins, refusal};
+use crate::options::Machine;
 use crate::stage::seccomp;
 use crate::stage::seccomp::told::LEFT;
-use crate::sys;
+use crate::sys::{self, Answer};
 
 /// The running thread. It ends with the last process that it could hear of.
 #[derive(Debug)]
@@ -26,6 +30,8 @@ pub(crate) struct Watch(JoinHandle<io::Result<Heard>>);
 pub(crate) struct Heard {
     /// The names of the calls that were used, where all are told.
     pub(crate) calls: BTreeSet<String>,
+    /// The command lines that were watched for.
+    pub(crate) seen: Vec<String>,
 }
 
 impl Watch {
@@ -33,11 +39,21 @@ impl Watch {
     pub(crate) fn start(
         passage: UnixStream,
         told: Told,
+        machine: &Machine,
         witness: Option<Witness>,
     ) -> io::Result<Self> {
+        let ear = Ear {
+            strict: seccomp::filter(),
+            told,
+            shown: machine.mask.clone().map(Shown::new).transpose()?,
+            commands: Commands::new(machine.watch.clone()),
+            witness,
+            census: Census::default(),
+            begun: false,
+        };
         let thread = std::thread::Builder::new()
             .name("notices".to_owned())
-            .spawn(move || watch(&passage, told, witness))?;
+            .spawn(move || watch(&passage, ear))?;
         Ok(Self(thread))
     }
 
@@ -50,23 +66,24 @@ impl Watch {
 }
 
 /// When this returns, however it does, the listener is closed, and calls that would be told of fail.
-fn watch(passage: &UnixStream, told: Told, witness: Option<Witness>) -> io::Result<Heard> {
+fn watch(passage: &UnixStream, mut ear: Ear) -> io::Result<Heard> {
     // A payload that did not come so far has nothing to tell.
     let Some(listener) = take_listener(passage)? else { return Ok(Heard::default()) };
     sys::listen_synchronously(listener.as_fd());
-    let mut ear =
-        Ear { strict: seccomp::filter(), told, witness, census: Census::default(), begun: false };
     while wait(&listener)? {
         let Some(notice) = sys::receive_notice(listener.as_fd())? else { continue };
-        let error = ear.hear(&notice);
-        sys::answer_notice(listener.as_fd(), notice.id, error)?;
+        let answer = ear.hear(listener.as_fd(), &notice);
+        sys::answer_notice(listener.as_fd(), notice.id, answer)?;
     }
-    Ok(Heard { calls: ear.census.names() })
+    Ok(Heard { calls: ear.census.names(), seen: ear.commands.seen })
 }
 
 struct Ear {
     strict: Vec<sock_filter>,
     told: Told,
+    /// The machine that is shown in place of the real one.
+    shown: Option<Shown>,
+    commands: Commands,
     witness: Option<Witness>,
     census: Census,
     /// Whether the program was executed, or is about to be.
@@ -74,14 +91,15 @@ struct Ear {
 }
 
 impl Ear {
-    /// Notes a call, and says with which error it is refused, if it is.
-    fn hear(&mut self, notice: &libc::seccomp_notif) -> Option<i32> {
+    /// Notes a call, and answers it.
+    fn hear(&mut self, listener: BorrowedFd<'_>, notice: &libc::seccomp_notif) -> Answer {
         // What is not left to init, the kernel has judged before it told.
         let judged = self.told == Told::Everything || LEFT.contains(&notice.data.nr.into());
         let refused = if judged { refusal(&self.strict, &notice.data) } else { None };
+        let answer = refused.map_or(Answer::GoOn, Answer::Refuse);
         if !self.begun {
             self.begun = begins(&notice.data);
-            return refused;
+            return answer;
         }
         if self.told == Told::Everything {
             self.census.note(notice.data.nr);
@@ -89,7 +107,37 @@ impl Ear {
         if let Some(witness) = &self.witness {
             witness.hear(notice, refused.is_some());
         }
-        refused
+        if refused.is_some() { answer } else { self.show(listener, notice) }
+    }
+
+    /// Answers a call that tells of the machine, and looks at one that executes a program.
+    fn show(&mut self, listener: BorrowedFd<'_>, notice: &libc::seccomp_notif) -> Answer {
+        let thread = Pid::from_raw(notice.pid.cast_signed());
+        let (number, arguments) = (i64::from(notice.data.nr), notice.data.args);
+        let words = match number {
+            libc::SYS_execve => arguments[1],
+            libc::SYS_execveat => arguments[2],
+            _ => {
+                let Some(shown) = self.shown.as_ref().filter(|_| Shown::CALLS.contains(&number))
+                else {
+                    return Answer::GoOn;
+                };
+                let told = shown.answer(thread, number, arguments).and_then(|(address, bytes)| {
+                    // Whoever was killed meanwhile may have left its number to another.
+                    match sys::notice_is_valid(listener, notice.id) {
+                        true => sys::write_memory(thread, address, &bytes),
+                        false => Ok(()),
+                    }
+                });
+                return match told {
+                    Ok(()) => Answer::Done,
+                    Err(error) => Answer::Refuse(error.raw_os_error().unwrap_or(libc::EPERM)),
+                };
+            }
+        };
+        // A command line that cannot be read is not executed either.
+        _ = self.commands.look(thread, words);
+        Answer::GoOn
     }
 }
 

@@ -34,6 +34,8 @@ use crate::spec::Plan;
 use crate::sys::{self, Fork};
 use crate::wire::{self, Event, Report, Word};
 
+/// CAP_DAC_READ_SEARCH, to find what its processes name.
+const CAP_DAC_READ_SEARCH: u64 = 1 << 2;
 /// CAP_KILL: the payload's processes may have another user id.
 const CAP_KILL: u64 = 1 << 5;
 /// CAP_SYS_PTRACE, to show them another time or machine, and to read what they tell.
@@ -230,10 +232,12 @@ impl Init<'_> {
         drop((theirs, tree, std::mem::take(&mut self.membership)));
         let machine = &self.plan.machine;
         // A program may be hidden from whom it does not belong to, and a notice leads into its memory.
-        let reads = machine.is_attended() || self.plan.attribute;
+        let reads = machine.is_attended() || machine.is_shown() || self.plan.attribute;
         let tracing = if reads { CAP_SYS_PTRACE } else { 0 };
+        // A disk is asked about where the payload stands, which may be a directory of its own.
+        let looks = if machine.mask.is_some() { CAP_DAC_READ_SEARCH } else { 0 };
         let nice = if machine.jitter.is_some() { CAP_SYS_NICE } else { 0 };
-        let keep = CAP_KILL | tracing | nice;
+        let keep = CAP_KILL | tracing | looks | nice;
         sys::set_capabilities(keep).step("drop init's capabilities")?;
         nix::sys::prctl::set_no_new_privs().step("forbid new privileges")?;
 
@@ -251,7 +255,7 @@ impl Init<'_> {
         let watch = passage
             .map(|(told, ours, theirs)| {
                 drop(theirs);
-                Watch::start(ours, told, self.witness(&ledger)?)
+                Watch::start(ours, told, machine, self.witness(&ledger)?)
             })
             .transpose()
             .step("listen for notices")?;
@@ -277,8 +281,8 @@ impl Init<'_> {
         let wall = start.elapsed();
         control::kill_all();
         let killed = reap_all();
-        let (ended, seen) = match ended {
-            Ok((ended, seen)) => (ended, seen),
+        let ended = match ended {
+            Ok(ended) => ended,
             Err(error) => {
                 control.finish(None);
                 return Err(Failure::missing(CLOCK, error.to_string()));
@@ -312,16 +316,15 @@ impl Init<'_> {
         let attempts = ledger.attempts();
         let usage = usage(wall);
         let lowered = Vec::new();
-        let calls = heard.calls;
         let report = Report {
             exit,
             left_running,
             attempts,
             unaccounted,
             usage,
-            calls,
+            calls: heard.calls,
             output_truncated,
-            seen,
+            seen: heard.seen,
             lowered,
             memory_kills: 0,
         };

@@ -98,7 +98,7 @@ impl Payload<'_> {
         }
         let strict = match (self.plan.told(), passage) {
             (Some(told), Some(passage)) => {
-                told.arm(passage).needs(NOTICES)?;
+                told.arm(passage, &self.plan.machine).needs(NOTICES)?;
                 told.strict()
             }
             _ => Some(seccomp::filter()),

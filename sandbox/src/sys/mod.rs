@@ -14,7 +14,8 @@ pub(crate) use btrfs::{create_subvolume, snapshot_subvolume};
 pub(crate) use filter::{install_seccomp, seccomp_available};
 pub(crate) use mount::{Detached, FsContext};
 pub(crate) use notice::{
-    answer_notice, install_and_pass, listen_synchronously, notices_available, receive_notice, say,
+    Answer, answer_notice, install_and_pass, listen_synchronously, notice_is_valid,
+    notices_available, receive_notice, say,
 };
 pub(crate) use packet::{attach_filter, close_unwaited, packet_drops};
 pub(crate) use process::{
@@ -23,7 +24,7 @@ pub(crate) use process::{
     set_domain_name,
 };
 pub(crate) use refused::{foreign_call, keyctl_nothing};
-pub(crate) use tasks::{read_memory, socket_kind};
+pub(crate) use tasks::{Disk, descriptor_of, disk_of, read_memory, socket_kind, write_memory};
 
 pub(crate) use xattr::takes_user_attributes;
 

@@ -97,14 +97,38 @@ pub(crate) fn receive_notice(listener: BorrowedFd<'_>) -> io::Result<Option<libc
     }
 }
 
-/// Lets the caller of notice `id` go on into the kernel, or return `error`.
-pub(crate) fn answer_notice(
-    listener: BorrowedFd<'_>,
-    id: u64,
-    error: Option<i32>,
-) -> io::Result<()> {
+/// Whether the caller of notice `id` still waits for its answer.
+pub(crate) fn notice_is_valid(listener: BorrowedFd<'_>, id: u64) -> bool {
+    // SAFETY: the kernel reads one live integer.
+    let result = unsafe {
+        libc::ioctl(
+            listener.as_raw_fd(),
+            libc::SECCOMP_IOCTL_NOTIF_ID_VALID as libc::Ioctl,
+            &raw const id,
+        )
+    };
+    result == 0
+}
+
+/// What becomes of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// The kernel carries it out.
+    GoOn,
+    /// It fails with this error.
+    Refuse(i32),
+    /// It was carried out by whoever answers.
+    Done,
+}
+
+/// Answers notice `id`.
+pub(crate) fn answer_notice(listener: BorrowedFd<'_>, id: u64, answer: Answer) -> io::Result<()> {
     let go_on = u32::try_from(libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE).unwrap_or_default();
-    let (error, flags) = error.map_or((0, go_on), |error| (-error.abs(), 0));
+    let (error, flags) = match answer {
+        Answer::GoOn => (0, go_on),
+        Answer::Refuse(error) => (-error.abs(), 0),
+        Answer::Done => (0, 0),
+    };
     let mut answer = libc::seccomp_notif_resp { id, val: 0, error, flags };
     // SAFETY: as above; the kernel reads one struct.
     let result = unsafe {

@@ -7,6 +7,7 @@ use crate::world::{Test, printed, run, sandbox, with_libraries};
 pub(crate) const ALL: &[Test] = &[
     ("the_kernel_is_named_as_told_by_calls_and_in_proc", kernel),
     ("memory_and_disks_are_as_told_by_calls_and_in_proc", sizes),
+    ("a_disk_is_as_told_by_whatever_name_and_errors_are_the_kernels", disks),
     ("random_bytes_that_are_held_are_the_same_each_time", held),
     ("processes_that_start_in_any_order_are_held_to_the_same_bytes", parallel),
     ("every_start_of_one_command_gets_other_held_bytes", repeated),
@@ -52,6 +53,21 @@ fn sizes() {
     let script = "grep MemTotal /proc/meminfo; stat -f -c '%T %b %i' /usr /tmp";
     let told = printed(shell(script, machine));
     assert_eq!(told, "MemTotal:       3145728 kB\ntmpfs 2621440 0\ntmpfs 2621440 0\n");
+}
+
+fn disks() {
+    let mask = Mask { disk: 10 << 30, ..Mask::default() };
+    let told =
+        printed(sandbox(["disks"]).machine(Machine { mask: Some(mask), ..Machine::default() }));
+    let all = "Ok(10737418240)";
+    assert_eq!(
+        told,
+        format!(
+            "descriptor {all}\n. {all}\nfile {all}\n../own {all}\n/proc/self/cwd {all}\n/proc/self/fd/0 {all}\n\
+             nowhere Err(ENOENT)\n Err(ENOENT)\naaaaaaaaaaaaaaaaaaaa Err(ENAMETOOLONG)\n\
+             no name Err(EFAULT)\nno room Err(EFAULT)\nno room for a name Err(EFAULT)\nno file Err(EBADF)\n"
+        )
+    );
 }
 
 /// Through a library, through devices, by the kernel's gift at the start, by a child and by a grandchild.

@@ -6,9 +6,12 @@ mod network;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
+
+use nix::sys::statfs::{Statfs, fstatfs, statfs};
 
 /// Runs a verb.
 pub(crate) fn run(verb: &str, words: &[String]) -> ExitCode {
@@ -32,6 +35,7 @@ pub(crate) fn run(verb: &str, words: &[String]) -> ExitCode {
         "address" => println!("{:p}", &raw const words),
         "system" => system(),
         "sizes" => sizes(),
+        "disks" => disks(),
         "start-bytes" => start_bytes(),
         "forks" => forks(),
         "hold" => hold(word(0), word(1).parse().unwrap()),
@@ -172,6 +176,30 @@ fn sizes() {
         let disk = nix::sys::statvfs::statvfs(path).unwrap();
         println!("{path} {}", disk.blocks() * disk.fragment_size());
     }
+}
+
+/// Disks, asked about in every way, from a directory that is for its owner only; and where there are none.
+fn disks() {
+    std::fs::DirBuilder::new().mode(0o700).create("/tmp/own").unwrap();
+    std::env::set_current_dir("/tmp/own").unwrap();
+    let file = File::create("file").unwrap();
+    let told = |disk: nix::Result<Statfs>| disk.map(|disk| disk.blocks() * 4096);
+    println!("descriptor {:?}", told(fstatfs(&file)));
+    let long = "a".repeat(5000);
+    for path in [".", "file", "../own", "/proc/self/cwd", "/proc/self/fd/0", "nowhere", "", &long] {
+        println!("{:.20} {:?}", path, told(statfs(path)));
+    }
+    let raw = |number, first: usize, second: usize| {
+        // SAFETY: address 1 is nobody's, and the kernel refuses it; where one names memory, that is big enough.
+        let result = unsafe { libc::syscall(number, first, second) };
+        if result < 0 { Err(nix::errno::Errno::last()) } else { Ok(result) }
+    };
+    let room = [0_u64; 64];
+    let (name, room) = (c"/tmp".as_ptr().addr(), room.as_ptr().addr());
+    println!("no name {:?}", raw(libc::SYS_statfs, 1, room));
+    println!("no room {:?}", raw(libc::SYS_statfs, name, 1));
+    println!("no room for a name {:?}", raw(libc::SYS_uname, 1, 0));
+    println!("no file {:?}", raw(libc::SYS_fstatfs, 9999, room));
 }
 
 /// The random bytes that the kernel gives a program at its start.

@@ -1,15 +1,24 @@
-//! What the tracer tells of the machine: its kernel, its memory and its disks.
+//! What a payload is told of the machine: its kernel, its memory and its disks.
+//!
+//! The mount namespace and the root are init's too, so that init asks the kernel about a disk in the payload's stead, and
+//! changes the answer.
 
+use std::ffi::OsString;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 
-use super::answer::{error, give};
-use super::registers::Call;
-use super::{is, memory};
+use super::memory::Memory;
+use super::process;
 use crate::options::Mask;
+use crate::sys;
 
 /// The length of one field of `struct utsname`.
 const FIELD: usize = 65;
@@ -28,10 +37,6 @@ pub(super) struct Shown {
     /// `struct utsname`, whole.
     names: Vec<u8>,
 }
-
-/// A call that the kernel carries out, and whose result is then rewritten at this address.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Disk(u64);
 
 impl Shown {
     /// The mask over this process's own names: it shares the payload's host name.
@@ -54,16 +59,34 @@ impl Shown {
         Ok(Self { mask, names: bytes })
     }
 
-    /// The answer to a call that tells of the machine; `None` for one that is not answered here.
-    pub(super) fn answer(&self, call: &Call) -> io::Result<Option<i64>> {
-        let given = match call.number() {
-            libc::SYS_uname => give(call, 0, &self.names)?,
-            libc::SYS_sysinfo => give(call, 0, self.memory())?,
-            #[cfg(target_arch = "x86_64")]
-            libc::SYS_ustat => Some(error(Errno::ENOSYS)),
-            _ => return Ok(None),
-        };
-        Ok(Some(given.unwrap_or(0)))
+    /// The calls that are answered.
+    pub(super) const CALLS: &[i64] = &[
+        libc::SYS_uname,
+        libc::SYS_sysinfo,
+        libc::SYS_statfs,
+        libc::SYS_fstatfs,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_ustat,
+    ];
+
+    /// What `thread` gets of a call, and where it is to be written. Fails with what the call is to fail with.
+    pub(super) fn answer(
+        &self,
+        thread: Pid,
+        number: i64,
+        [first, second, ..]: [u64; 6],
+    ) -> io::Result<(u64, Vec<u8>)> {
+        Ok(match number {
+            libc::SYS_uname => (first, self.names.clone()),
+            libc::SYS_sysinfo => (first, self.memory().into()),
+            libc::SYS_statfs => (second, self.disk(&named(thread, first)?)?),
+            libc::SYS_fstatfs => {
+                let descriptor = i32::try_from(first & 0xffff_ffff).map_err(|_| Errno::EBADF)?;
+                let process = process::group(thread).ok_or(Errno::ESRCH)?;
+                (second, self.disk(&sys::descriptor_of(process, descriptor)?)?)
+            }
+            _ => return Err(Errno::ENOSYS.into()),
+        })
     }
 
     /// `struct sysinfo`: a machine that has just started and does nothing else.
@@ -79,32 +102,15 @@ impl Shown {
         bytes
     }
 
-    /// Whether the call is about a disk.
-    pub(super) fn disk(&self, call: &Call) -> Option<Disk> {
-        let about_a_disk = matches!(call.number(), libc::SYS_statfs | libc::SYS_fstatfs);
-        about_a_disk.then(|| Disk(call.argument(1)))
-    }
-
-    /// Rewrites what the kernel told of a disk, once it has.
-    pub(super) fn rewrite(&self, Disk(address): Disk, pid: Pid) -> io::Result<()> {
-        if Call::read(pid)?.result() != 0 {
-            return Ok(());
-        }
-        // type, block size, blocks, free, available, files, free files, id, name length, fragment size, flags
-        let mut words = [0; 11];
-        match memory::read(pid, address, &mut words) {
-            Err(error) if is(&error, Errno::EFAULT) => return Ok(()),
-            other => other?,
-        }
+    /// `struct statfs` of the disk that a file is on.
+    fn disk(&self, file: &OwnedFd) -> io::Result<Vec<u8>> {
+        let mut words = sys::disk_of(file)?;
         self.change(&mut words);
-        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        match memory::write(pid, address, &bytes) {
-            Err(error) if is(&error, Errno::EFAULT) => Ok(()),
-            other => other,
-        }
+        Ok(words.iter().flat_map(|word| word.to_ne_bytes()).collect())
     }
 
-    fn change(&self, words: &mut [i64; 11]) {
+    /// Changes type, block size, blocks, free, available, files, free files, id, name length, fragment size and flags.
+    fn change(&self, words: &mut sys::Disk) {
         if !OWN_KINDS.contains(&words[0]) {
             words[0] = libc::TMPFS_MAGIC;
         }
@@ -128,6 +134,26 @@ impl Shown {
     }
 }
 
+/// The file that a text in a thread's memory names, as the thread would find it.
+fn named(thread: Pid, pointer: u64) -> io::Result<OwnedFd> {
+    const LONGEST: usize = 4096;
+    let text = Memory::of(thread).text(pointer, LONGEST)?;
+    if text.is_empty() {
+        return Err(Errno::ENOENT.into());
+    }
+    if text.len() == LONGEST {
+        return Err(Errno::ENAMETOOLONG.into());
+    }
+    let path = PathBuf::from(OsString::from_vec(text));
+    let process = PathBuf::from(format!("/proc/{thread}"));
+    // What is itself there, is init here.
+    let path = match ["/proc/self", "/proc/thread-self"].map(|own| path.strip_prefix(own)) {
+        [Ok(rest), _] | [_, Ok(rest)] => process.join(rest),
+        _ => process.join("cwd").join(path),
+    };
+    Ok(open(&path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,12 +161,13 @@ mod tests {
     #[test]
     fn two_disks_of_different_machines_look_alike() {
         let shown = Shown::new(Mask::default()).unwrap();
-        let mut ext4 = [0xef53, 4096, 1000, 10, 9, 500, 3, 77, 255, 4096, 0x1020];
-        let mut xfs = [0x5846_5342, 512, 7, 6, 6, 5, 4, 33, 200, 512, 0x420];
+        let mut ext4 = [0xef53, 4096, 1000, 10, 9, 500, 3, 77, 255, 4096, 0x1020, 0, 0, 0, 0];
+        let mut xfs = [0x5846_5342, 512, 7, 6, 6, 5, 4, 33, 200, 512, 0x420, 0, 0, 0, 0];
         shown.change(&mut ext4);
         shown.change(&mut xfs);
         assert_eq!(ext4, xfs);
-        let mut proc = [libc::PROC_SUPER_MAGIC, 4096, 0, 0, 0, 0, 0, 5, 255, 4096, 0x2f];
+        let mut proc =
+            [libc::PROC_SUPER_MAGIC, 4096, 0, 0, 0, 0, 0, 5, 255, 4096, 0x2f, 0, 0, 0, 0];
         shown.change(&mut proc);
         assert_eq!(proc[2..8], [0; 6]);
     }
