@@ -18,9 +18,10 @@ tree() { # DIRECTORY FILES BYTES-EACH
 }
 tree "$work/large" 10000 107374
 tree "$work/small" 625 107374
-printf 'large: %s files, %s MiB; small: %s files, %s MiB\n' \
-  "$(find "$work/large" -type f | wc -l)" "$(du -sm --apparent-size "$work/large" | cut -f1)" \
-  "$(find "$work/small" -type f | wc -l)" "$(du -sm --apparent-size "$work/small" | cut -f1)"
+tree "$work/middle" 2500 107374
+mkdir "$work/double" && cp -r "$work/large" "$work/double/a" && cp -r "$work/large" "$work/double/b"
+printf 'packed: %s files, %s MiB\n' \
+  "$(find "$work/large" -type f | wc -l)" "$(du -sm --apparent-size "$work/large" | cut -f1)"
 
 python3 - "$builder" "$work" "$pairs" << 'END'
 import os, resource, statistics, subprocess, sys, time
@@ -49,5 +50,7 @@ for name, figures in ("wall", wall), ("processor", cpu):
     print(f"{name:9} time: ours {a:.1f} s, tar | zstd -10 -T0 | sha256sum {b:.1f} s, median ratio of {pairs} pairs {ratio:.2f}")
 sizes = [os.path.getsize(f"{work}/{name}.tar.zst") for name in ("ours", "theirs")]
 print(f"size: ours {sizes[0]}, theirs {sizes[1]} bytes, ratio {sizes[0] / sizes[1]:.3f}")
-print(f"peak memory of ours: 1 GiB {run(ours('large'))[2]} MiB, 64 MiB {run(ours('small'))[2]} MiB")
+peaks = [f"{run(ours(tree))[2]} MiB for {size}" for tree, size in
+         [("small", "64 MiB"), ("middle", "256 MiB"), ("large", "1 GiB"), ("double", "2 GiB")]]
+print("peak memory of ours: " + ", ".join(peaks))
 END

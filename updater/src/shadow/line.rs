@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use countersign_sandbox::Running;
 
+use super::http::{self, Found};
 use super::replies::{MAX_BODY, Reply};
 
 /// How long one answer may take.
@@ -71,9 +72,9 @@ impl Line {
         }
         let mut bytes = Vec::new();
         let mut buffer = [0; 8 << 10];
-        loop {
-            if whole(&bytes, end) {
-                break;
+        let is_last = loop {
+            if let Some(is_last) = whole(&mut bytes, end) {
+                break is_last;
             }
             let left = PATIENCE.saturating_sub(began.elapsed());
             if left.is_zero() {
@@ -94,13 +95,9 @@ impl Line {
             if bytes.len() >= LONGEST {
                 return Some(Reply::parse(&bytes, began.elapsed()));
             }
-        }
-        let reply = Reply::parse(&bytes, began.elapsed());
-        let last = reply.header("connection").is_some_and(|it| it.eq_ignore_ascii_case("close"));
-        if !last {
-            self.open = Some(stream);
-        }
-        Some(reply)
+        };
+        self.open = (!is_last).then_some(stream);
+        Some(Reply::parse(&bytes, began.elapsed()))
     }
 }
 
@@ -109,24 +106,20 @@ fn is_silence(error: &io::Error) -> bool {
     matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
 }
 
-/// Whether all of an answer is there, by its own word.
-fn whole(bytes: &[u8], end: &End) -> bool {
-    let head_only = match end {
-        End::With(end) => return bytes.ends_with(end),
+/// Where all of an answer is there, by its own word: whether the connection ends with it. What announces an answer is dropped.
+fn whole(bytes: &mut Vec<u8>, end: &End) -> Option<bool> {
+    let head = match end {
+        End::With(end) => return bytes.ends_with(end).then_some(false),
         End::Http { head } => *head,
     };
-    let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
-    let reply = Reply::parse(bytes.get(..at + 4).unwrap_or_default(), Duration::ZERO);
-    let body = bytes.get(at + 4..).unwrap_or_default();
-    // RFC 9112, 6.3: these have no body, whatever they say.
-    if head_only || matches!(reply.status, Some(204 | 304)) {
-        return true;
+    loop {
+        match http::reply(bytes, head) {
+            Found::Whole(message) if message.status < 200 => drop(bytes.drain(..message.length)),
+            Found::Whole(message) => return Some(message.is_last),
+            // Where it ends, the connection says.
+            Found::Partial | Found::UntilEnd | Found::Other(_) => return None,
+        }
     }
-    if reply.header("transfer-encoding").is_some() {
-        return body.ends_with(b"\r\n0\r\n\r\n") || body == b"0\r\n\r\n";
-    }
-    let length = reply.header("content-length").and_then(|length| length.parse::<usize>().ok());
-    length.is_some_and(|length| body.len() >= length)
 }
 
 #[cfg(test)]
@@ -136,7 +129,7 @@ mod tests {
     #[test]
     fn an_answer_ends_where_it_says() {
         let http = End::Http { head: false };
-        let is_whole = |text: &str, end: &End| whole(text.as_bytes(), end);
+        let is_whole = |text: &str, end: &End| whole(&mut text.into(), end).is_some();
         let head = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n";
         assert!(!is_whole("HTTP/1.1 200 OK\r\n", &http));
         assert!(!is_whole(&format!("{head}ab"), &http));
@@ -147,6 +140,11 @@ mod tests {
         let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
         assert!(!is_whole(chunked, &http));
         assert!(is_whole(&format!("{chunked}0\r\n\r\n"), &http));
+        let mut announced = format!("HTTP/1.1 100 Continue\r\n\r\n{head}abc").into_bytes();
+        assert_eq!(whole(&mut announced, &http), Some(false));
+        assert!(announced.starts_with(b"HTTP/1.1 200"));
+        let mut last = b"HTTP/1.0 204 No\r\n\r\n".to_vec();
+        assert_eq!(whole(&mut last, &http), Some(true));
         let line = End::With(b"\r\n".to_vec());
         assert!(!is_whole("OK", &line) && is_whole("OK\r\n", &line));
     }

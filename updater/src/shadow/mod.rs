@@ -6,6 +6,7 @@
 
 mod beside;
 mod calls;
+mod http;
 mod judge;
 mod line;
 mod measures;

@@ -6,7 +6,6 @@
 //!
 //! Nobody before this waits for anybody behind: what the shadow is too slow for is not asked, and counted.
 
-mod http;
 mod replay;
 mod talk;
 mod tally;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use countersign_sandbox::Caller;
 
-use super::http::{self, Found};
+use super::super::http::{self, Found};
 use super::talk::Said;
 use crate::shadow::replies::Reply;
 

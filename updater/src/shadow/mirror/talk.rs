@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::http::{self, Found, NotCompared};
+use super::super::http::{self, Found, NotCompared};
 use crate::shadow::replies::Reply;
 use crate::supervise::tee::wire::{Way, What};
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use countersign_metadata::node::Same;
 use serde::{Deserialize, Serialize};
 
-use super::http::NotCompared;
+use super::super::http::NotCompared;
 use super::talk::Said;
 use super::udp::Datagrams;
 use crate::shadow::normal::Normaliser;
