@@ -31,6 +31,12 @@ pub(super) struct Digests {
 }
 
 impl Digests {
+    /// Nothing is remembered, and nothing will be.
+    pub(super) fn none() -> Self {
+        let (known, used) = (HashMap::new(), HashMap::new());
+        Self { file: PathBuf::new(), known, used, grown: false }
+    }
+
     /// Loads the cache; one that is missing or malformed is empty.
     pub(super) fn load(cache: &Path) -> Self {
         let file = cache.join("host-digests");

@@ -41,6 +41,9 @@ pub(crate) use image::architecture;
 pub use listing::Listing;
 pub use rust::Toolchain;
 pub(crate) use rust::version_in as rust_version;
+pub(crate) use store::{
+    dir as store_dir, forget_missing, hash as hash_tree, remove as remove_tree,
+};
 pub use tree::TreeError;
 
 /// Where Rust's sysroot lies inside.

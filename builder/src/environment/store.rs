@@ -19,7 +19,7 @@ use super::tree::Tree;
 use crate::scratch::Scratch;
 
 /// The directory of all trees.
-pub(super) fn dir(cache: &Path) -> PathBuf {
+pub(crate) fn dir(cache: &Path) -> PathBuf {
     cache.join("environments")
 }
 
@@ -71,6 +71,9 @@ pub(super) fn remembered(
         let root = dir.join(sha256.to_string());
         let tamed = lines.map(str::to_owned).collect();
         let whole = is_whole(&root, &sha256, digests);
+        if whole {
+            crate::cache::used(&root);
+        }
         Ok(whole.then_some(Remembered { root, sha256, tamed }))
     })
 }
@@ -80,6 +83,33 @@ pub(super) fn remember(key: &Sha256, sha256: &Sha256, tamed: &[String], cache: &
     let text =
         format!("{sha256}\n{}", tamed.iter().map(|name| format!("{name}\n")).collect::<String>());
     let _costs_time_only = crate::files::write_durably(&record(&dir(cache), key), text.as_bytes());
+}
+
+/// The digest of a stored tree, every file of it read.
+pub(crate) fn hash(root: &Path) -> Result<Sha256, EnvironmentError> {
+    Ok(Listing::of_tree(root, &mut Digests::none())?.sha256())
+}
+
+/// Removes a stored tree. It loses its name first, so that what is left by an interruption is swept.
+pub(crate) fn remove(root: &Path) -> io::Result<()> {
+    let gone = Scratch::in_dir(root.parent().unwrap_or(root), ".new-")?;
+    fs::rename(root, gone.path().join("tree"))
+}
+
+/// Forgets what gave trees that are not there any more.
+pub(crate) fn forget_missing(cache: &Path) {
+    let dir = dir(cache);
+    for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_name().to_string_lossy().starts_with("of-")
+            && let Ok(bytes) = crate::files::read_limited_no_link(&path, MAX_RECORD)
+            && let Some(sha256) = String::from_utf8_lossy(&bytes).lines().next()
+            && !dir.join(sha256).exists()
+        {
+            // It would only be found not to lead anywhere.
+            _ = fs::remove_file(&path);
+        }
+    }
 }
 
 fn record(dir: &Path, key: &Sha256) -> PathBuf {
@@ -107,6 +137,7 @@ fn find_or_make(
 ) -> Result<(PathBuf, Sha256), EnvironmentError> {
     let root = dir.join(sha256.to_string());
     if is_whole(&root, &sha256, digests) {
+        crate::cache::used(&root);
         return Ok((root, sha256));
     }
     let fresh = Scratch::in_dir(dir, ".new-").map_err(|e| EnvironmentError::io(dir, e))?;

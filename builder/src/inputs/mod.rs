@@ -20,6 +20,7 @@ use countersign_metadata::release::{Blob, Input};
 
 use tempfile::NamedTempFile;
 
+use crate::cache::{self, Held};
 use crate::files::open_no_link;
 use crate::scratch::Scratch;
 
@@ -35,6 +36,7 @@ const SCRATCH: &str = ".scratch-";
 pub struct Inputs {
     store: PathBuf,
     also: Vec<PathBuf>,
+    _held: Held,
 }
 
 /// Why an input is not there.
@@ -99,16 +101,27 @@ impl InputError {
     }
 }
 
+/// The directory of all inputs.
+pub(crate) fn dir(cache: &Path) -> PathBuf {
+    cache.join("inputs")
+}
+
+/// The digest of what is there.
+pub(crate) fn hash(path: &Path) -> io::Result<Sha256> {
+    Ok(copy_hashed(open_no_link(path)?, &mut io::sink())?.sha256)
+}
+
 impl Inputs {
-    /// The inputs below the builder's cache; `also` are directories of files named by digest, tried first.
+    /// The inputs below the builder's cache, of which nothing is pruned while they are open; `also` are directories of files named by digest, tried first.
     ///
     /// # Errors
     /// The cache cannot be made.
     pub fn open(cache: &Path, also: Vec<PathBuf>) -> Result<Self, InputError> {
-        let store = cache.join("inputs");
+        let store = dir(cache);
         fs::create_dir_all(&store).map_err(|e| InputError::io(&store, e))?;
+        let held = cache::hold(cache).map_err(|e| InputError::io(cache, e))?;
         crate::scratch::sweep(&store, &[NEW, SCRATCH]);
-        Ok(Self { store, also })
+        Ok(Self { store, also, _held: held })
     }
 
     /// The file with this digest, if it is at hand, just hashed.
@@ -149,7 +162,10 @@ impl Inputs {
         let kept = self.store.join(sha256.to_string());
         let Ok(file) = open_no_link(&kept) else { return Ok(None) };
         match copy_hashed(file, &mut io::sink()) {
-            Ok(blob) if blob.sha256 == *sha256 => Ok(Some(kept)),
+            Ok(blob) if blob.sha256 == *sha256 => {
+                cache::used(&kept);
+                Ok(Some(kept))
+            }
             // A damaged file of the cache: fetched again.
             _ => match fs::remove_file(&kept) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => Err(InputError::io(&kept, e)),

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of a test fails the test")]
 
 mod archives;
+mod cache;
 mod compare;
 mod environments;
 mod hermetic;

@@ -56,15 +56,20 @@ pub(super) struct Stores {
 impl Stores {
     /// The cache directory and the inputs; `more` are looked at before what was given.
     pub(super) fn open(&self, mut more: Vec<PathBuf>) -> Result<(PathBuf, Inputs), Failure> {
-        let cache = cache::dir().ok_or_else(|| {
-            Failure::new(Exit::Host, "there is no place for a cache")
-                .hint("set HOME or XDG_CACHE_HOME to an absolute path")
-        })?;
+        let cache = cache_dir()?;
         patience::set(self.fetch_seconds);
         more.extend(self.inputs.clone());
         let inputs = Inputs::open(&cache, more).or_fail(Exit::Host, "cannot open the cache")?;
         Ok((cache, inputs))
     }
+}
+
+/// The cache directory.
+pub(super) fn cache_dir() -> Result<PathBuf, Failure> {
+    cache::dir().ok_or_else(|| {
+        Failure::new(Exit::Host, "there is no place for a cache")
+            .hint("set HOME or XDG_CACHE_HOME to an absolute path")
+    })
 }
 
 /// Makes a directory for results; `old` ones of an earlier run go, so that what is there belongs together.

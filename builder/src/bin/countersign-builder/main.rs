@@ -1,6 +1,7 @@
 //! `countersign-builder`: builds hermetically, rebuilds what others published, says what differs.
 
 mod build;
+mod cache;
 mod check;
 mod compare;
 mod env;
@@ -50,6 +51,9 @@ enum Verb {
     /// The build's environment by itself
     #[command(subcommand)]
     Env(env::Verb),
+    /// What is kept to be used again: list it, verify it, remove what is old
+    #[command(subcommand)]
+    Cache(cache::Verb),
     /// Print this machine's platform, as it stands in artifacts' names
     Platform(platform::Args),
     #[command(flatten)]
@@ -86,6 +90,7 @@ fn main() -> ExitCode {
                 Verb::Pack(args) => args.run(out),
                 Verb::Export(args) => args.run(out),
                 Verb::Env(verb) => verb.run(out),
+                Verb::Cache(verb) => verb.run(out),
                 Verb::Platform(args) => args.run(out),
                 Verb::Extras(extras) => extras.print::<Program>(),
             };
