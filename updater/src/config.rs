@@ -88,32 +88,33 @@ pub mod backup;
 mod layers;
 pub mod limits;
 mod pin;
+mod policy;
 mod settings;
+mod shadow;
+mod swap;
 mod units;
 mod written;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use countersign_metadata::node::Check;
-use countersign_metadata::release::Urgency;
-use countersign_metadata::sigstore::Signer;
-use countersign_metadata::{Platform, Product, PublicKey, Version};
-use countersign_sandbox::Lowerable;
-use serde::{Deserialize, Serialize};
+use countersign_metadata::{Platform, Product};
 
 pub use backup::Backup;
 pub use limits::{Limit, Limits};
 pub use pin::{BadPin, Pin};
+pub use policy::{Policy, Rebuilt};
 pub use settings::{Place, Setting, settings};
+pub use shadow::{Shadow, ShadowState};
+pub use swap::{Open, Swap};
 pub use units::{BadUnit, Window, duration, duration_text, rate, size};
 
 use crate::Home;
 use crate::durable::DiskError;
 use crate::net::{Proxy, Repository};
-use crate::supervise::Share;
 use layers::Layers;
 
 /// A validated configuration.
@@ -196,154 +197,6 @@ pub struct Fetch {
     pub deltas: bool,
 }
 
-/// Which releases a node takes.
-#[derive(Clone, Debug, Default)]
-pub struct Policy {
-    /// Whether pre-releases are taken.
-    pub allow_prerelease: bool,
-    /// How many distinct known rebuilders must have reproduced a release, where the operator says it: see
-    /// [`Policy::needed`].
-    pub reproducers: Option<usize>,
-    /// How many of the keyholders who signed a release must have rebuilt it themselves.
-    pub rebuilt: Rebuilt,
-    /// Whose verdicts count beside those of the keyholders who signed the release.
-    pub rebuilders: BTreeSet<PublicKey>,
-    /// The same for rebuilders without a key, by exact identity and issuer.
-    pub identities: Vec<Signer>,
-    /// Versions never taken.
-    pub skip: BTreeSet<Version>,
-    /// The only versions taken.
-    pub pin: Option<Pin>,
-    /// How long this node must have known a release.
-    pub min_age: Duration,
-    /// The least pressing release that is taken.
-    pub urgency: Urgency,
-}
-
-impl Policy {
-    /// How many of the `counting` rebuilders and keyholders must have reproduced a release: what the operator says, or
-    /// more than half of them where there is a roster.
-    pub fn needed(&self, counting: usize) -> usize {
-        match self.reproducers {
-            Some(said) => said,
-            None if self.roster() == 0 => 0,
-            None => counting / 2 + 1,
-        }
-    }
-
-    /// How many rebuilders the operator names.
-    fn roster(&self) -> usize {
-        self.rebuilders.len() + self.identities.len()
-    }
-
-    /// What the operator should know about it: a setting that lowers a protection is legal, and said.
-    pub fn warnings(&self) -> Vec<String> {
-        let (named, majority) = (self.roster(), self.roster() / 2 + 1);
-        let low = self.reproducers.filter(|said| named > 0 && *said < majority);
-        let low = low.map(|said| {
-            format!(
-                "policy.reproducers = {said} is less than half of the {named} rebuilders that the policy names: \
-                 {majority} is a majority of them"
-            )
-        });
-        low.into_iter().collect()
-    }
-}
-
-/// How many of the keyholders who signed a release must have rebuilt it themselves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "true, false, or a number of keyholders")]
-pub enum Rebuilt {
-    /// As many as the threshold, or nobody.
-    Threshold(bool),
-    /// So many.
-    AtLeast(usize),
-}
-
-impl Default for Rebuilt {
-    fn default() -> Self {
-        Self::Threshold(false)
-    }
-}
-
-impl Rebuilt {
-    /// How many, of a release that so many had to sign.
-    pub fn needed(self, threshold: usize) -> usize {
-        match self {
-            Self::Threshold(true) => threshold,
-            Self::Threshold(false) => 0,
-            Self::AtLeast(count) => count,
-        }
-    }
-}
-
-/// How a release is tried in the shadow.
-#[derive(Clone, Debug)]
-pub struct Shadow {
-    /// How long it is watched once it is ready and healthy.
-    pub window: Duration,
-    /// How long it may take to become ready.
-    pub ready: Duration,
-    /// `HOST:PORT` that it may try to reach, beside what the release declares.
-    pub allow: Vec<String>,
-    /// How long one migration of the copied state may take.
-    pub migrate: Duration,
-    /// Bytes of memory it may use; `None` where the operator lowered this protection (`memory = "none"`).
-    pub memory: Option<u64>,
-    /// Processes it may have.
-    pub processes: u64,
-    /// How many first bytes are kept of each attempt; 0: none, and connections are refused at once.
-    pub first_bytes: usize,
-    /// The share of live connections that is mirrored to it; `None`: nothing is.
-    pub mirror: Option<Share>,
-    /// What it writes to.
-    pub state: ShadowState,
-    /// Protections that it may go without, each by its name.
-    pub lower: Vec<Lowerable>,
-    /// Whether the version that runs is run beside it.
-    pub compare: bool,
-    /// How much more than that one it may take.
-    pub limits: Limits,
-}
-
-/// What a shadow writes to. The snapshot of the live state stays as it is either way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ShadowState {
-    /// An overlay above the snapshot, or a copy of it where this machine can make none.
-    Overlay,
-    /// A copy of it, always.
-    Copy,
-}
-
-/// How a release is swapped in.
-#[derive(Clone, Debug)]
-pub struct Swap {
-    /// How many snapshots are kept; from 1.
-    pub snapshots: u32,
-    /// Older ones go, but for the newest; `None`: however old.
-    pub snapshot_age: Option<Duration>,
-    /// When the old version opens a copy of the snapshot.
-    pub open: Open,
-    /// Nodes that share this file swap one at a time; `None`: this node is alone.
-    pub lease: Option<PathBuf>,
-    /// How long the lease lasts when its holder does not renew it.
-    pub lease_for: Duration,
-}
-
-/// When the old version opens a copy of what a roll-back would restore. One moment of its state it opens before it is
-/// stopped, unless this says never.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Open {
-    /// The snapshot itself too, while it is stopped, if an area is migrated: only then it is ever restored.
-    Migrating,
-    /// The snapshot itself too, in every swap.
-    Always,
-    /// Not while it is stopped: the shortest stop.
-    Ahead,
-    /// Not at all: for a node that cannot be started in a sandbox.
-    Never,
-}
-
 /// How a release is watched after the swap.
 #[derive(Clone, Debug)]
 pub struct Probation {
@@ -409,6 +262,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use countersign_metadata::PublicKey;
+
     use super::*;
 
     fn parse(text: &str) -> Result<Config, ConfigError> {
