@@ -174,47 +174,19 @@ fn io(path: &Path, source: std::io::Error) -> UnpackError {
 }
 
 #[cfg(test)]
+#[path = "../../tests/builder/packages.rs"]
+mod packages;
+
+#[cfg(test)]
 mod tests {
+    use super::packages::{ar_of, tar_of};
     use super::*;
-
-    fn tar_of(members: &[(&str, tar::EntryType, u32, &str)]) -> Vec<u8> {
-        let mut tar = tar::Builder::new(Vec::new());
-        for (path, kind, mode, text) in members {
-            let mut header = tar::Header::new_gnu();
-            header.set_entry_type(*kind);
-            header.set_mode(*mode);
-            header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
-            let body = if kind.is_file() { text.as_bytes() } else { &[] };
-            if !kind.is_file() {
-                header.as_old_mut().linkname[..text.len()].copy_from_slice(text.as_bytes());
-            }
-            header.set_size(body.len() as u64);
-            header.set_cksum();
-            tar.append(&header, body).unwrap();
-        }
-        tar.into_inner().unwrap()
-    }
-
-    fn deb(parts: &[(&str, &[u8])]) -> Vec<u8> {
-        let mut bytes = b"!<arch>\n".to_vec();
-        for (name, body) in parts {
-            bytes.extend(
-                format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, 100644, body.len())
-                    .bytes(),
-            );
-            bytes.extend_from_slice(body);
-            if body.len() % 2 == 1 {
-                bytes.push(b'\n');
-            }
-        }
-        bytes
-    }
 
     fn package(members: &[(&str, tar::EntryType, u32, &str)]) -> Vec<u8> {
         let control = "Package: thing\nVersion: 1:2-3\n";
         let control = tar_of(&[("./control", tar::EntryType::Regular, 0o644, control)]);
         let data = zstd::encode_all(&*tar_of(members), 1).unwrap();
-        deb(&[("debian-binary", b"2.0\n"), ("control.tar", &control), ("data.tar.zst", &data)])
+        ar_of(&[("debian-binary", b"2.0\n"), ("control.tar", &control), ("data.tar.zst", &data)])
     }
 
     fn unpacked(bytes: &[u8]) -> Result<(Control, Tree), UnpackError> {
@@ -270,8 +242,8 @@ mod tests {
                 ]),
                 "something else",
             ),
-            (deb(&[("debian-binary", b"2.0\n")]), "control.tar"),
-            (deb(&[("debian-binary", b"3.0\n")]), "format 2"),
+            (ar_of(&[("debian-binary", b"2.0\n")]), "control.tar"),
+            (ar_of(&[("debian-binary", b"3.0\n")]), "format 2"),
             (b"!<arch>\n".to_vec(), "format 2"),
             (b"garbage".to_vec(), "the package"),
             (package(&[])[..200].to_vec(), "package"),
@@ -289,7 +261,7 @@ mod tests {
         std::io::copy(&mut std::io::repeat(0).take(80 << 20), &mut encoder).unwrap();
         encoder.finish().unwrap();
         let bytes =
-            deb(&[("debian-binary", b"2.0\n"), ("control.tar.zst", &bomb), ("data.tar", b"")]);
+            ar_of(&[("debian-binary", b"2.0\n"), ("control.tar.zst", &bomb), ("data.tar", b"")]);
         // An archive of zeros ends at once: nothing of it is read.
         assert!(unpacked(&bytes).is_ok());
         let mut header = tar::Header::new_gnu();
@@ -300,7 +272,7 @@ mod tests {
         let tar = std::io::Read::chain(&header.as_bytes()[..], std::io::repeat(0).take(80 << 20));
         let bomb = zstd::encode_all(tar, 3).unwrap();
         let bytes =
-            deb(&[("debian-binary", b"2.0\n"), ("control.tar.zst", &bomb), ("data.tar", b"")]);
+            ar_of(&[("debian-binary", b"2.0\n"), ("control.tar.zst", &bomb), ("data.tar", b"")]);
         let error = unpacked(&bytes).err().unwrap().to_string();
         assert!(error.contains("too long"), "{error}");
     }

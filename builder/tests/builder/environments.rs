@@ -7,48 +7,18 @@ use std::process::Command;
 use countersign_metadata::Sha256;
 use serde_json::{Value, json};
 
+use crate::packages::{Member, ar_of, tar_of};
 use crate::project::{GOOD_C, Project, Ran, run_in};
 
 const RECIPE: &str = "product = \"thing\"\nversion = \"1.0.0\"\n[source]\nkind = \"directory\"\n\
                       [build]\nsteps = [\"cc -o thing thing.c\"]\n[outputs]\n\"bin/thing\" = \"thing\"\n";
-
-type Member<'a> = (&'a str, tar::EntryType, u32, &'a str);
-
-fn tar_of(members: &[Member<'_>]) -> Vec<u8> {
-    let mut tar = tar::Builder::new(Vec::new());
-    for (path, kind, mode, text) in members {
-        let mut header = tar::Header::new_gnu();
-        header.set_entry_type(*kind);
-        header.set_mode(*mode);
-        header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
-        let body = if kind.is_file() { text.as_bytes() } else { &[] };
-        if !kind.is_file() {
-            header.as_old_mut().linkname[..text.len()].copy_from_slice(text.as_bytes());
-        }
-        header.set_size(body.len() as u64);
-        header.set_cksum();
-        tar.append(&header, body).unwrap();
-    }
-    tar.into_inner().unwrap()
-}
 
 fn deb(control: &str, postinst: &str, members: &[Member<'_>]) -> Vec<u8> {
     use tar::EntryType::Regular;
     let control =
         tar_of(&[("./control", Regular, 0o644, control), ("./postinst", Regular, 0o755, postinst)]);
     let data = zstd::encode_all(&*tar_of(members), 1).unwrap();
-    let mut bytes = b"!<arch>\n".to_vec();
-    for (name, body) in
-        [("debian-binary", &b"2.0\n"[..]), ("control.tar", &control), ("data.tar.zst", &data)]
-    {
-        let (zero, mode, length) = (0, 100_644, body.len());
-        bytes.extend(
-            format!("{name:<16}{zero:<12}{zero:<6}{zero:<6}{mode:<8}{length:<10}`\n").bytes(),
-        );
-        bytes.extend_from_slice(body);
-        bytes.resize(bytes.len().next_multiple_of(2), b'\n');
-    }
-    bytes
+    ar_of(&[("debian-binary", b"2.0\n"), ("control.tar", &control), ("data.tar.zst", &data)])
 }
 
 /// A repository as Debian's, with apt's configuration for it.

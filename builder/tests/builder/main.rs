@@ -14,6 +14,7 @@ mod interrupted;
 mod kinds;
 mod mirrors;
 mod newcomer;
+mod packages;
 mod project;
 mod rebuild;
 mod sbom;

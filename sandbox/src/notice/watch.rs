@@ -114,14 +114,15 @@ impl Ear {
     fn show(&mut self, listener: BorrowedFd<'_>, notice: &libc::seccomp_notif) -> Answer {
         let thread = Pid::from_raw(notice.pid.cast_signed());
         let (number, arguments) = (i64::from(notice.data.nr), notice.data.args);
-        let words = match number {
-            libc::SYS_execve => arguments[1],
-            libc::SYS_execveat => arguments[2],
-            _ => {
-                let Some(shown) = self.shown.as_ref().filter(|_| Shown::CALLS.contains(&number))
-                else {
-                    return Answer::GoOn;
-                };
+        match number {
+            libc::SYS_execve | libc::SYS_execveat => {
+                let words = arguments[if number == libc::SYS_execve { 1 } else { 2 }];
+                // A command line that cannot be read is not executed either.
+                _ = self.commands.look(thread, words);
+                Answer::GoOn
+            }
+            _ if Shown::CALLS.contains(&number) => {
+                let Some(shown) = &self.shown else { return Answer::GoOn };
                 let told = shown.answer(thread, number, arguments).and_then(|(address, bytes)| {
                     // Whoever was killed meanwhile may have left its number to another.
                     match sys::notice_is_valid(listener, notice.id) {
@@ -129,15 +130,13 @@ impl Ear {
                         false => Ok(()),
                     }
                 });
-                return match told {
+                match told {
                     Ok(()) => Answer::Done,
                     Err(error) => Answer::Refuse(error.raw_os_error().unwrap_or(libc::EPERM)),
-                };
+                }
             }
-        };
-        // A command line that cannot be read is not executed either.
-        _ = self.commands.look(thread, words);
-        Answer::GoOn
+            _ => Answer::GoOn,
+        }
     }
 }
 
