@@ -2,7 +2,7 @@
 //!
 //! Two builds as the recipe says, one plain, one with everything varied. Where they differ, all builds from there on are
 //! *still*: clock and randomness are held as well, so that nothing but what is varied differs. Two still builds that
-//! differ anyhow are a race, or something random that cannot be held. Else the guilty are found by halves ([`bisect`]).
+//! differ anyhow are a race, or something random that cannot be held. Else the guilty are found by halves (`bisect`).
 
 mod bisect;
 mod repeat;

@@ -1,6 +1,6 @@
 //! Environments: what a build is made with, as one read-only tree known by one digest.
 //!
-//! A `debian` or `oci` environment is put together from locked inputs, the same on every machine ([`assemble`]).
+//! A `debian` or `oci` environment is put together from locked inputs, the same on every machine (`assemble`).
 //!
 //! A `host` environment is gathered from the machine: with dpkg, the essential packages and those that own the
 //! asked-for tools, with everything they depend on; without dpkg, all of `/usr`. Rust's sysroot comes beside it, at

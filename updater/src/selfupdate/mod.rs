@@ -13,7 +13,7 @@
 //! 3. The agent becomes the new program, and has the supervisor become it: both by `exec`, the node runs on.
 //! 4. Once both run it, the agent removes `attempt.json`. Before that it begins nothing.
 //!
-//! Whatever is killed between these steps, the next start of any of them goes on from what lies there: [`launch`] looks
+//! Whatever is killed between these steps, the next start of any of them goes on from what lies there: `launch` looks
 //! before anything else. It counts the starts of a program that has not proved itself; after [`STARTS`] of them the
 //! program before it is put back. It is called by the program that the service starts, which is never replaced.
 

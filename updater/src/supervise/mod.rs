@@ -14,7 +14,7 @@
 //! The node lives and dies with the supervisor: TERM to one is TERM to both. A supervisor that was killed
 //! leaves the node running; the next one finds it by pid and start time, or by the lock that it holds, stops it and
 //! starts `current`.
-//! While a release is tried in the shadow, the agent may ask for a share of the live connections: [`tee`].
+//! While a release is tried in the shadow, the agent may ask for a share of the live connections: `tee`.
 //!
 //! `NODE/run/state.lock` is held through an open file that every process of the node inherits, so that nobody
 //! else writes the state while any of them lives.
