@@ -43,6 +43,7 @@ mod door;
 mod error;
 mod link;
 mod lower;
+mod memory;
 mod net;
 mod notice;
 mod options;

@@ -174,13 +174,9 @@ fn io(path: &Path, source: std::io::Error) -> UnpackError {
 }
 
 #[cfg(test)]
-#[path = "../../tests/builder/packages.rs"]
-mod packages;
-
-#[cfg(test)]
 mod tests {
-    use super::packages::{ar_of, tar_of};
     use super::*;
+    use crate::environment::packages::{ar_of, tar_of};
 
     fn package(members: &[(&str, tar::EntryType, u32, &str)]) -> Vec<u8> {
         let control = "Package: thing\nVersion: 1:2-3\n";

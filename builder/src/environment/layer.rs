@@ -120,24 +120,11 @@ fn whiteout(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::environment::packages::tar_of;
 
     fn layer(members: &[(&str, tar::EntryType, &str)]) -> Vec<u8> {
-        let mut tar = tar::Builder::new(Vec::new());
-        for (path, kind, text) in members {
-            let mut header = tar::Header::new_gnu();
-            header.set_entry_type(*kind);
-            header.set_mode(0o4755);
-            // Written raw: the crate itself refuses some of the names that are tried here.
-            header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
-            let body = if kind.is_file() { text.as_bytes() } else { &[] };
-            if !kind.is_file() {
-                header.as_old_mut().linkname[..text.len()].copy_from_slice(text.as_bytes());
-            }
-            header.set_size(body.len() as u64);
-            header.set_cksum();
-            tar.append(&header, body).unwrap();
-        }
-        tar.into_inner().unwrap()
+        let member = |&(path, kind, text)| (path, kind, 0o4755, text);
+        tar_of(&members.iter().map(member).collect::<Vec<_>>())
     }
 
     use tar::EntryType as T;

@@ -20,6 +20,9 @@ mod gather;
 mod image;
 mod layer;
 mod listing;
+#[cfg(test)]
+#[path = "../../tests/builder/packages.rs"]
+mod packages;
 mod rust;
 mod store;
 mod tree;

@@ -112,7 +112,8 @@ pub(crate) fn hash(path: &Path) -> io::Result<Sha256> {
 }
 
 impl Inputs {
-    /// The inputs below the builder's cache, of which nothing is pruned while they are open; `also` are directories of files named by digest, tried first.
+    /// The inputs below the builder's cache, of which nothing is pruned while they are open; `also` are directories of files
+    /// named by digest, tried first.
     ///
     /// # Errors
     /// The cache cannot be made.

@@ -9,6 +9,7 @@ pub(crate) fn tar_of(members: &[Member<'_>]) -> Vec<u8> {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(*kind);
         header.set_mode(*mode);
+        // Written raw: the crate itself refuses some of the names that are tried.
         header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
         let body = if kind.is_file() { text.as_bytes() } else { &[] };
         if !kind.is_file() {

@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 
 use super::is;
 use super::memory::{self, WORD};
+use crate::memory::Memory;
 
 /// The types of linux/auxvec.h as they are on the stack.
 const AT_NULL: i64 = libc::AT_NULL as i64;
@@ -31,7 +32,7 @@ const LIMIT: usize = 1 << 20;
 /// A stack that is not of 64-bit words ends in nonsense, which is no error: the filter kills such a
 /// program at its first system call.
 pub(super) fn hide(pid: Pid, stack: u64, random: Option<&[u8]>) -> io::Result<()> {
-    match entries(&mut Words { pid, next: stack, page: Vec::new(), left: LIMIT }) {
+    match entries(&mut Words { memory: Memory::of(pid), next: stack, left: LIMIT }) {
         Ok(Entries { vdso, bytes }) => {
             // None on a kernel started with vdso=0.
             if let Some(address) = vdso {
@@ -78,28 +79,19 @@ fn entries(words: &mut Words) -> io::Result<Entries> {
     }
 }
 
-/// The words from an address upwards, read a page at a time: the stack may end with any page.
+/// The words from an address upwards.
 struct Words {
-    pid: Pid,
+    memory: Memory,
     /// The address of the next word.
     next: u64,
-    /// What was read and not yet given, the next word last.
-    page: Vec<i64>,
     left: usize,
 }
 
 impl Words {
-    const PAGE: u64 = 4096;
-
     fn next(&mut self) -> io::Result<i64> {
-        if self.page.is_empty() {
-            let bytes = (Self::PAGE - self.next % Self::PAGE) as usize;
-            self.page = vec![0; bytes / WORD];
-            memory::read(self.pid, self.next, &mut self.page)?;
-            self.page.reverse();
-        }
+        let word = self.memory.word(self.next)?;
         self.left = self.left.checked_sub(1).ok_or(Errno::EFAULT)?;
         self.next += WORD as u64;
-        self.page.pop().ok_or_else(|| Errno::EFAULT.into())
+        Ok(word.cast_signed())
     }
 }

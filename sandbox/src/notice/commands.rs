@@ -5,7 +5,7 @@ use std::io;
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
-use super::memory::Memory;
+use crate::memory::Memory;
 
 /// Most bytes of a command line that are looked through, and most words.
 const MAX_LINE: usize = 256 << 10;

@@ -15,8 +15,8 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 
-use super::memory::Memory;
 use super::process;
+use crate::memory::Memory;
 use crate::options::Mask;
 use crate::sys;
 

@@ -17,7 +17,6 @@ mod address;
 mod census;
 mod commands;
 mod machine;
-mod memory;
 mod process;
 mod watch;
 mod witness;

@@ -1,4 +1,4 @@
-//! What a payload's pointers lead to while it waits for an answer, read a page at a time: pages are there as a whole.
+//! What pointers of a payload that stands still lead to, read a page at a time: pages are there as a whole.
 
 use std::io;
 
@@ -9,19 +9,19 @@ use crate::sys;
 
 const PAGE: u64 = 4096;
 
-/// The memory of a thread that waits, and the page of it that was read last: words and texts lie close together.
-pub(super) struct Memory {
+/// The memory of a thread that stands still, and the page of it that was read last: words and texts lie close together.
+pub(crate) struct Memory {
     thread: Pid,
     page: Option<(u64, Vec<u8>)>,
 }
 
 impl Memory {
-    pub(super) fn of(thread: Pid) -> Self {
+    pub(crate) fn of(thread: Pid) -> Self {
         Self { thread, page: None }
     }
 
     /// The machine word at `address`; `EFAULT` where there is none.
-    pub(super) fn word(&mut self, address: u64) -> io::Result<u64> {
+    pub(crate) fn word(&mut self, address: u64) -> io::Result<u64> {
         if let Some(bytes) = self.from(address)?.first_chunk() {
             return Ok(u64::from_ne_bytes(*bytes));
         }
@@ -34,7 +34,7 @@ impl Memory {
     }
 
     /// The text at `address` up to its zero, or its first `most` bytes.
-    pub(super) fn text(&mut self, mut address: u64, most: usize) -> io::Result<Vec<u8>> {
+    pub(crate) fn text(&mut self, mut address: u64, most: usize) -> io::Result<Vec<u8>> {
         let mut text = Vec::new();
         while text.len() < most {
             let rest = self.from(address)?;
